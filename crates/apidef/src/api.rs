@@ -1,0 +1,250 @@
+//! The one internal type every API definition becomes.
+//!
+//! Classic and OAS documents meet here. Nothing behind this type knows which of the two
+//! it was, so a rule is written once. The values are checked as far as a definition can be
+//! checked alone; what needs the rest of the system (does the certificate exist, is the
+//! port allowed, is the listen path taken) is decided when a snapshot is built.
+//!
+//! Invariants:
+//! - `listen_path` starts with `/`, is cleaned, and holds no space.
+//! - `protections` names everything the definition relies on to keep somebody out. A
+//!   gateway that lacks one of them must not serve the API (decision 5).
+
+use std::time::Duration;
+
+/// An API as the gateway runs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Api {
+    /// `api_id`, unique in a gateway.
+    pub id: String,
+    /// `org_id`, the owner.
+    pub org_id: String,
+    /// The human name.
+    pub name: String,
+    /// `active: false` is not served but still listed (decision 6).
+    pub active: bool,
+    /// Reachable only through another API (`tyk://` looping, version children).
+    pub internal: bool,
+    /// Where clients reach it.
+    pub listener: ApiListener,
+    /// Custom domain, `None` when absent or disabled. Literal or `{name:regex}` pattern,
+    /// lower-cased where literal, without a trailing dot (decision 17).
+    pub domain: Option<String>,
+    /// Server certificates of the custom domain: references as written (id, path, inline PEM).
+    /// Empty when the domain is disabled.
+    pub server_certificates: Vec<String>,
+    /// Listen path as matched: `/`-led, cleaned, trailing slash kept, `{name}` and
+    /// `{name:regex}` segments as written.
+    pub listen_path: String,
+    /// Remove the matched listen path before the request goes upstream.
+    pub strip_listen_path: bool,
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// Sub-versions of a base API.
+    pub versioning: Option<Versioning>,
+    /// Total deadline of an exchange (`global_enforce_timeout`).
+    pub enforce_timeout: Option<Duration>,
+    /// Per-path deadlines (`hard_timeouts`), first match wins.
+    pub endpoint_timeouts: Vec<EndpointTimeout>,
+    /// `CORS` or other request-changing extras are not here: see `unsupported`.
+    /// Suppress the access log for this API (`do_not_track` / traffic logs disabled).
+    pub do_not_track: bool,
+    /// Protections the definition asks for, by name. Non-empty in a build that lacks
+    /// one means quarantine.
+    pub protections: Vec<Protection>,
+    /// Features asked for that only change how a request looks, not who may make it.
+    /// Each is one warning (decision 4).
+    pub unsupported: Vec<String>,
+}
+
+/// The listener an API asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ApiListener {
+    /// `None`: the gateway's main port.
+    pub port: Option<u16>,
+    /// `None`: `https` when `use_ssl`, else `http`.
+    pub protocol: Option<Protocol>,
+    /// PROXY protocol v1 or v2 is expected before anything else.
+    pub proxy_protocol: bool,
+}
+
+/// What is spoken on an API's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// Clear-text HTTP/1.1 (and h2c with prior knowledge).
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// Clear-text HTTP/2.
+    H2c,
+    /// Raw bytes, relayed.
+    Tcp,
+    /// Raw bytes over TLS.
+    Tls,
+}
+
+/// Where an API's requests go and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// One or more targets; more than one is load balanced round robin, each repeated
+    /// by its weight. Never empty.
+    pub targets: Vec<Target>,
+    /// Send the client's `Host` on instead of the target's.
+    pub preserve_host_header: bool,
+    /// `disable_strip_slash`: keep a final slash of the joined path.
+    pub keep_final_slash: bool,
+    /// TLS towards the upstream.
+    pub tls: UpstreamTls,
+}
+
+/// One upstream base URL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// What is spoken.
+    pub scheme: Scheme,
+    /// Host name or IP literal without brackets, lower-cased.
+    pub host: String,
+    /// Port, the scheme's default when the URL had none.
+    pub port: u16,
+    /// The `Host` value as the URL wrote it (`host[:port]`, brackets kept).
+    pub authority: String,
+    /// Path of the URL, `/`-led, may be `/`.
+    pub path: String,
+    /// Query of the URL without `?`, merged before the client's.
+    pub query: Option<String>,
+}
+
+/// Scheme of an upstream URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `http://`, `ws://`
+    Http,
+    /// `https://`, `wss://`
+    Https,
+    /// `h2c://`
+    H2c,
+    /// `tcp://`
+    Tcp,
+    /// `tls://`
+    Tls,
+    /// `tyk://` – another API of this gateway.
+    Loop,
+}
+
+/// TLS settings of one API towards its upstream; absent values inherit the gateway's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct UpstreamTls {
+    /// `ssl_insecure_skip_verify`; OR-ed with the gateway's.
+    pub insecure_skip_verify: bool,
+    /// 769–772, `None` inherits.
+    pub min_version: Option<u16>,
+    /// 769–772, `None` inherits.
+    pub max_version: Option<u16>,
+    /// Go names; empty inherits, non-empty replaces.
+    pub ciphers: Vec<String>,
+}
+
+/// Version routing of a base API (store sheet 3.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioning {
+    /// Where the version name stands in a request.
+    pub location: VersionLocation,
+    /// Name of the base itself.
+    pub base_name: String,
+    /// Which version answers when the request names none: `None` is an error to the client.
+    pub default: Option<VersionTarget>,
+    /// Unknown names go to the default instead of an error.
+    pub fallback_to_default: bool,
+    /// Remove the version from the request before it goes upstream.
+    pub strip: bool,
+    /// Version name to API id.
+    pub versions: Vec<(String, String)>,
+}
+
+/// Where a request names its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionLocation {
+    /// A header, lower-cased name.
+    Header(String),
+    /// A query parameter.
+    Query(String),
+    /// The first path segment after the listen path, optionally only when it matches the pattern.
+    Path {
+        /// `url_versioning_pattern`: only a segment that matches counts as a version.
+        pattern: Option<String>,
+    },
+}
+
+/// What a version name leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionTarget {
+    /// The base API itself.
+    Base,
+    /// Another API by id.
+    Api(String),
+}
+
+/// A deadline for requests whose path and method match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointTimeout {
+    /// Path regular expression as Tyk writes it, matched on the path after the listen path.
+    pub path: String,
+    /// Upper-case method, `None` for every method.
+    pub method: Option<String>,
+    /// The deadline.
+    pub timeout: Duration,
+}
+
+/// A protection an API relies on. Serving without it would let somebody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protection {
+    /// Any token, basic, JWT, OAuth, HMAC, OIDC or custom authentication.
+    Authentication(AuthMethod),
+    /// Static allow list of client certificates.
+    ClientCertificates,
+    /// IP allow or block lists.
+    IpAccess,
+    /// Allow, block or ignore lists of paths.
+    PathAccess,
+    /// Global or per-endpoint rate limits and quotas.
+    RateLimit,
+    /// Request size limit.
+    RequestSizeLimit,
+    /// JSON or OAS request validation.
+    RequestValidation,
+    /// Client certificate towards the upstream.
+    UpstreamCertificate,
+    /// Public-key pins of the upstream.
+    UpstreamPins,
+    /// `ssl_force_common_name_check`.
+    UpstreamCommonName,
+    /// Upstream reached through a forward proxy.
+    ForwardProxy,
+    /// Signature, basic or OAuth credentials added towards the upstream.
+    UpstreamCredentials,
+    /// Custom plugins or middleware that may refuse a request.
+    Plugins,
+    /// GraphQL, MCP or other protocol-level access rules.
+    ProtocolRules,
+}
+
+/// Authentication methods a definition may enable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AuthMethod {
+    /// `use_standard_auth`, or no method at all on a non-keyless API.
+    Token,
+    /// Certificate Auth (dynamic mTLS).
+    Certificate,
+    /// Basic authentication.
+    Basic,
+    /// HMAC or HTTP signature.
+    Hmac,
+    /// JWT.
+    Jwt,
+    /// OAuth 2 server or external OAuth.
+    OAuth,
+    /// OpenID Connect.
+    OpenId,
+    /// Go plugin, coprocess or JavaScript authentication.
+    Custom,
+}
