@@ -1,1 +1,33 @@
-//! To come.
+//! Every decision about a request, as a pure function of a snapshot.
+//!
+//! The gateway asks and acts; `portcullis check` asks and prints. Both call the same
+//! functions, so what `check` says is what happens. Nothing here does I/O, reads a clock
+//! or keeps state between calls.
+//!
+//! - [`RouteTable`]: which API answers a host and a path on one HTTP port.
+//! - [`TcpTable`]: which service a raw TCP or TLS connection reaches on one port.
+//! - [`clean_path`]: the path a request is routed by, or why it must be refused.
+//! - [`VersionSelector`]: which version of a base API a request asks for.
+
+mod candidate;
+mod explain;
+mod host;
+mod index;
+mod path;
+mod problem;
+mod route;
+mod table;
+mod tcp;
+mod template;
+mod version;
+
+pub use candidate::{Candidate, Quarantined, port_protocols};
+pub use explain::{ExplainedAnswer, ExplainedRoute};
+pub use host::normalize_host;
+pub use path::{Cleaning, PathError, clean_path};
+pub use problem::RouteProblem;
+pub use route::{Answer, Match, Route};
+pub use table::{RouteOptions, RouteTable};
+pub use tcp::TcpTable;
+pub use template::PatternError;
+pub use version::{VersionDecision, VersionFacts, VersionSelector, VersionStrip};

@@ -1,0 +1,272 @@
+//! Finds, among thousands of listen paths, those that are a prefix of a path.
+//!
+//! A listen path is a literal head and a tail. Heads stand sorted; every head knows the
+//! longest other head that is a prefix of it. One binary search finds the greatest head not
+//! above the path, and the chain of prefixes from there holds every candidate: all texts
+//! between a prefix of the path and the path itself start with that prefix.
+//!
+//! A bare `{name}` that ends a segment takes exactly that segment, so what follows it is
+//! another index, not an expression. Only custom expressions are tried one by one, and only
+//! those whose head fits.
+//!
+//! Ranks order the listen paths: the lowest that matches wins.
+
+use regex::bytes::Regex;
+
+use crate::path::strict_reading;
+use crate::template::{Extent, PatternError, Piece, Template, compile};
+
+/// A listen path ready for an index.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    head: Vec<u8>,
+    tail: Tail,
+}
+
+#[derive(Debug)]
+enum Tail {
+    /// The listen path ends here.
+    End,
+    /// A bare parameter takes the rest of the segment; then the listen path ends or goes on.
+    Segment(Option<Box<Shape>>),
+    /// An expression decides, matched from the start of the path.
+    Expression(Regex),
+}
+
+/// A match: which rank, and how many bytes of the path it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hit {
+    pub(crate) rank: u32,
+    pub(crate) len: usize,
+}
+
+/// Listen paths by prefix.
+#[derive(Debug, Default)]
+pub(crate) struct PathIndex {
+    /// Sorted by head.
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    head: Box<[u8]>,
+    /// The longest other head that is a prefix of this one.
+    parent: Option<u32>,
+    /// The listen path that is this head and nothing else.
+    end: Option<u32>,
+    segment: Option<Box<AfterSegment>>,
+    /// By ascending rank.
+    expressions: Vec<(u32, Regex)>,
+}
+
+#[derive(Debug, Default)]
+struct AfterSegment {
+    end: Option<u32>,
+    rest: PathIndex,
+}
+
+impl Shape {
+    /// The shape of a parsed listen path.
+    pub(crate) fn of(template: &Template) -> Result<Self, PatternError> {
+        if template
+            .pieces
+            .windows(2)
+            .any(|pair| !splits_segments(pair))
+            || has_custom(template)
+        {
+            let expression = template.expression("(?-u:[^/])+", |literal| {
+                escape_bytes(&strict_reading(literal))
+            });
+            let head = strict_reading(template.head()).into_owned();
+            let tail = Tail::Expression(compile(&expression, Extent::Prefix)?);
+            return Ok(Self { head, tail });
+        }
+        Ok(Self::of_pieces(&template.pieces))
+    }
+
+    /// The shape of a path without parameters.
+    pub(crate) fn literal(path: &str) -> Self {
+        Self {
+            head: strict_reading(path).into_owned(),
+            tail: Tail::End,
+        }
+    }
+
+    fn of_pieces(pieces: &[Piece]) -> Self {
+        let (head, rest) = match pieces {
+            [Piece::Literal(text), rest @ ..] => (strict_reading(text).into_owned(), rest),
+            rest => (Vec::new(), rest),
+        };
+        let tail = match rest {
+            [] => Tail::End,
+            [_parameter] => Tail::Segment(None),
+            [_parameter, rest @ ..] => Tail::Segment(Some(Box::new(Self::of_pieces(rest)))),
+        };
+        Self { head, tail }
+    }
+}
+
+impl PathIndex {
+    /// An index of `shapes`, each with its rank. Of two equal shapes the lower rank stays.
+    pub(crate) fn build(mut shapes: Vec<(u32, Shape)>) -> Self {
+        shapes.sort_by(|(rank, shape), (other_rank, other)| {
+            shape.head.cmp(&other.head).then(rank.cmp(other_rank))
+        });
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut after_segments: Vec<Vec<(u32, Shape)>> = Vec::new();
+        for (rank, shape) in shapes {
+            if nodes.last().is_none_or(|node| *node.head != *shape.head) {
+                nodes.push(Node::new(shape.head));
+                after_segments.push(Vec::new());
+            }
+            let node = nodes.last_mut().expect("a node was just made sure of");
+            match shape.tail {
+                Tail::End => node.end = node.end.or(Some(rank)),
+                Tail::Segment(None) => {
+                    let after = node.segment.get_or_insert_default();
+                    after.end = after.end.or(Some(rank));
+                }
+                Tail::Segment(Some(rest)) => {
+                    node.segment.get_or_insert_default();
+                    after_segments
+                        .last_mut()
+                        .expect("one list a node")
+                        .push((rank, *rest));
+                }
+                Tail::Expression(expression) => node.expressions.push((rank, expression)),
+            }
+        }
+        for (node, rest) in nodes.iter_mut().zip(after_segments) {
+            if let Some(after) = &mut node.segment {
+                after.rest = Self::build(rest);
+            }
+        }
+        link_parents(&mut nodes);
+        Self { nodes }
+    }
+
+    /// Lowers `best` to the lowest rank whose listen path is a prefix of `path`.
+    pub(crate) fn search(&self, path: &[u8], best: &mut Option<Hit>) {
+        self.search_from(path, 0, best);
+    }
+
+    fn search_from(&self, path: &[u8], offset: usize, best: &mut Option<Hit>) {
+        let rest = &path[offset..];
+        let above = self.nodes.partition_point(|node| *node.head <= *rest);
+        let Some(mut at) = above.checked_sub(1) else {
+            return;
+        };
+        let common = common_prefix(&self.nodes[at].head, rest);
+        loop {
+            let node = &self.nodes[at];
+            if node.head.len() <= common {
+                node.search(path, offset + node.head.len(), best);
+            }
+            match node.parent {
+                Some(parent) => at = parent as usize,
+                None => return,
+            }
+        }
+    }
+}
+
+impl Node {
+    fn new(head: Vec<u8>) -> Self {
+        Self {
+            head: head.into_boxed_slice(),
+            parent: None,
+            end: None,
+            segment: None,
+            expressions: Vec::new(),
+        }
+    }
+
+    fn search(&self, path: &[u8], end: usize, best: &mut Option<Hit>) {
+        if let Some(rank) = self.end {
+            improve(best, Hit { rank, len: end });
+        }
+        if let Some(after) = &self.segment {
+            let segment = path[end..].iter().position(|&byte| byte == b'/');
+            let len = segment.map_or(path.len(), |segment| end + segment);
+            if len > end {
+                if let Some(rank) = after.end {
+                    improve(best, Hit { rank, len });
+                }
+                after.rest.search_from(path, len, best);
+            }
+        }
+        for (rank, expression) in &self.expressions {
+            if best.is_some_and(|best| best.rank <= *rank) {
+                return;
+            }
+            if let Some(found) = expression.find(path) {
+                improve(
+                    best,
+                    Hit {
+                        rank: *rank,
+                        len: found.end(),
+                    },
+                );
+                return;
+            }
+        }
+    }
+}
+
+fn improve(best: &mut Option<Hit>, hit: Hit) {
+    if best.is_none_or(|best| hit.rank < best.rank) {
+        *best = Some(hit);
+    }
+}
+
+/// Sets every node's parent. In sorted order the prefixes of a head that stand before it
+/// form a stack.
+fn link_parents(nodes: &mut [Node]) {
+    let mut prefixes: Vec<usize> = Vec::new();
+    for at in 0..nodes.len() {
+        while prefixes
+            .last()
+            .is_some_and(|&top| !nodes[at].head.starts_with(&nodes[top].head))
+        {
+            prefixes.pop();
+        }
+        nodes[at].parent = prefixes
+            .last()
+            .map(|&top| u32::try_from(top).expect("fewer than 2^32 listen paths"));
+        prefixes.push(at);
+    }
+}
+
+/// Whether a bare parameter in `pair` surely ends where its segment ends.
+fn splits_segments(pair: &[Piece]) -> bool {
+    match pair {
+        [Piece::Parameter(_), Piece::Literal(next)] => next.starts_with('/'),
+        [Piece::Parameter(_), Piece::Parameter(_)] => false,
+        _ => true,
+    }
+}
+
+fn has_custom(template: &Template) -> bool {
+    template
+        .pieces
+        .iter()
+        .any(|piece| matches!(piece, Piece::Parameter(Some(_))))
+}
+
+/// `bytes` as an expression that matches exactly them.
+fn escape_bytes(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut expression = String::from("(?-u:");
+    for &byte in bytes {
+        write!(expression, r"\x{byte:02X}").expect("a string takes every write");
+    }
+    expression.push(')');
+    expression
+}
+
+fn common_prefix(left: &[u8], right: &[u8]) -> usize {
+    left.iter()
+        .zip(right)
+        .take_while(|(left, right)| left == right)
+        .count()
+}
