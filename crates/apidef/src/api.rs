@@ -10,6 +10,7 @@
 //! - `protections` names everything the definition relies on to keep somebody out. A
 //!   gateway that lacks one of them must not serve the API (decision 5).
 
+use std::fmt;
 use std::time::Duration;
 
 /// An API as the gateway runs it.
@@ -102,9 +103,10 @@ pub struct Upstream {
 pub struct Target {
     /// What is spoken.
     pub scheme: Scheme,
-    /// Host name or IP literal without brackets, lower-cased.
+    /// Host name or IP literal without brackets, lower-cased. For [`Scheme::Loop`]: the API's
+    /// id or name, as written.
     pub host: String,
-    /// Port, the scheme's default when the URL had none.
+    /// Port, the scheme's default when the URL had none; 0 for [`Scheme::Loop`].
     pub port: u16,
     /// The `Host` value as the URL wrote it (`host[:port]`, brackets kept).
     pub authority: String,
@@ -188,6 +190,7 @@ pub enum VersionTarget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointTimeout {
     /// Path regular expression as Tyk writes it, matched on the path after the listen path.
+    /// `{name}` stands for one segment.
     pub path: String,
     /// Upper-case method, `None` for every method.
     pub method: Option<String>,
@@ -226,6 +229,38 @@ pub enum Protection {
     Plugins,
     /// GraphQL, MCP or other protocol-level access rules.
     ProtocolRules,
+    /// Rules that decide where a request goes: URL rewrites, mock responses, service
+    /// discovery, target overrides. Without them a request reaches a place that was never
+    /// meant to see it.
+    RequestRouting,
+    /// Several versions inside one Classic definition (`version_data.not_versioned: false`).
+    InlineVersions,
+    /// A date after which the API or its version must not answer.
+    Expiry,
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Authentication(method) => return method.fmt(f),
+            Self::ClientCertificates => "client certificate allow list",
+            Self::IpAccess => "IP address allow or block list",
+            Self::PathAccess => "path allow or block list",
+            Self::RateLimit => "rate limit",
+            Self::RequestSizeLimit => "request size limit",
+            Self::RequestValidation => "request validation",
+            Self::UpstreamCertificate => "client certificate towards the upstream",
+            Self::UpstreamPins => "pinned public keys of the upstream",
+            Self::UpstreamCommonName => "common name check of the upstream",
+            Self::ForwardProxy => "forward proxy towards the upstream",
+            Self::UpstreamCredentials => "credentials or signature towards the upstream",
+            Self::Plugins => "custom plugins",
+            Self::ProtocolRules => "GraphQL, MCP or streaming rules",
+            Self::RequestRouting => "URL rewrite, mock response or service discovery",
+            Self::InlineVersions => "several versions inside one definition",
+            Self::Expiry => "expiry date",
+        })
+    }
 }
 
 /// Authentication methods a definition may enable.
@@ -247,4 +282,19 @@ pub enum AuthMethod {
     OpenId,
     /// Go plugin, coprocess or JavaScript authentication.
     Custom,
+}
+
+impl fmt::Display for AuthMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token => "token authentication",
+            Self::Certificate => "client certificate authentication",
+            Self::Basic => "basic authentication",
+            Self::Hmac => "HMAC or HTTP signature authentication",
+            Self::Jwt => "JWT authentication",
+            Self::OAuth => "OAuth authentication",
+            Self::OpenId => "OpenID Connect authentication",
+            Self::Custom => "custom plugin authentication",
+        })
+    }
 }

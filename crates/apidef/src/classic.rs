@@ -1,0 +1,217 @@
+//! A Classic definition becomes an [`Api`].
+//!
+//! Absent members mean what they mean to Tyk, with two exceptions that make small files work:
+//! an absent `active` is true, and an absent `version_data` is one version without settings.
+
+mod access;
+pub(crate) mod members;
+pub(crate) mod versions;
+
+use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamTls};
+use crate::duration::duration;
+use crate::facts::Facts;
+use crate::listen_path::{domain, listen_path};
+use crate::reader::Node;
+use crate::target::target;
+
+/// What load balancing without a usable target is answered with.
+pub(crate) const NO_WEIGHTED_TARGET: &str =
+    "all load balancing targets have weight 0, at least one target must have weight > 0";
+
+/// Reads the whole document. Problems end in the report; the result counts only when there
+/// are none. `fallback_id` names an API whose definition does not.
+pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api> {
+    let mut facts = Facts::default();
+    access::read(root, &mut facts);
+    let timeouts = versions::read(root, &mut facts);
+
+    let listener = listener(root);
+    let proxy = root.at("proxy");
+    let path = match listener.protocol {
+        // A raw listener has no paths.
+        Some(Protocol::Tcp | Protocol::Tls) if proxy.at("listen_path").is_empty() => {
+            Some("/".to_owned())
+        }
+        _ => listen_path(&proxy.at("listen_path"), proxy.at("listen_path").string()),
+    };
+    let upstream = upstream(&proxy, listener.protocol);
+    let versioning = versions::versioning(root);
+    let id = id(&root.at("api_id"), fallback_id);
+    let domain_disabled = root.at("domain_disabled").bool();
+    let domain_name = domain(&root.at("domain"), root.at("domain").string());
+    let mut server_certificates = root.at("certificates").strings();
+    server_certificates.extend(root.at("certificate_pairs").strings());
+    let ours = root.at("portcullis");
+    facts.extra(
+        crate::ours::renegotiates(&ours),
+        "renegotiation with the upstream",
+    );
+
+    let (protections, unsupported) = facts.into_lists();
+    Some(Api {
+        org_id: root.at("org_id").string().to_owned(),
+        name: root.at("name").string().to_owned(),
+        active: root.at("active").bool_or(true),
+        internal: root.at("internal").bool(),
+        listener: ApiListener {
+            proxy_protocol: listener.proxy_protocol || ours.at("enable_proxy_protocol").bool(),
+            ..listener
+        },
+        domain: domain_name.filter(|_| !domain_disabled),
+        server_certificates: if domain_disabled {
+            Vec::new()
+        } else {
+            server_certificates
+        },
+        strip_listen_path: proxy.at("strip_listen_path").bool(),
+        versioning,
+        enforce_timeout: timeouts.whole.or_else(|| {
+            let everywhere = root.at("global_enforce_timeout");
+            duration(&everywhere)
+        }),
+        endpoint_timeouts: timeouts.endpoints,
+        do_not_track: root.at("do_not_track").bool(),
+        protections,
+        unsupported,
+        // Last, so that every other member has been read and checked by now.
+        id: id?,
+        listen_path: path?,
+        upstream: upstream?,
+    })
+}
+
+/// The id as written, else the fallback, else a problem.
+pub(crate) fn id(node: &Node<'_, '_>, fallback: Option<&str>) -> Option<String> {
+    match (node.string(), fallback) {
+        ("", Some(fallback)) if !fallback.is_empty() => Some(fallback.to_owned()),
+        ("", _) => {
+            node.error(
+                "the API has no id",
+                "text that is unique in this gateway",
+                "",
+            );
+            None
+        }
+        (id, _) => Some(id.to_owned()),
+    }
+}
+
+/// The protocol an API names; reported when it is none of `accepted`.
+pub(crate) fn protocol(node: &Node<'_, '_>, accepted: &[(&str, Protocol)]) -> Option<Protocol> {
+    let name = node.string();
+    if name.is_empty() {
+        return None;
+    }
+    let found = accepted
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, p)| *p);
+    if found.is_none() {
+        let names: Vec<&str> = accepted.iter().map(|(n, _)| *n).collect();
+        node.error(format!("unknown protocol {name:?}"), names.join(", "), "");
+    }
+    found
+}
+
+fn listener(root: &Node<'_, '_>) -> ApiListener {
+    let port_node = root.at("listen_port");
+    let port = port_node
+        .integer(0..=65535)
+        .and_then(|p| u16::try_from(p).ok())
+        .filter(|p| *p != 0);
+    let protocol = protocol(
+        &root.at("protocol"),
+        &[
+            ("http", Protocol::Http),
+            ("https", Protocol::Https),
+            ("h2c", Protocol::H2c),
+            ("tcp", Protocol::Tcp),
+            ("tls", Protocol::Tls),
+        ],
+    );
+    if matches!(protocol, Some(Protocol::Tcp | Protocol::Tls)) && port.is_none() {
+        port_node.error(
+            "a tcp or tls API needs a port of its own",
+            "1 to 65535, not the gateway's main port",
+            "",
+        );
+    }
+    ApiListener {
+        port,
+        protocol,
+        proxy_protocol: root.at("enable_proxy_protocol").bool(),
+    }
+}
+
+fn upstream(proxy: &Node<'_, '_>, protocol: Option<Protocol>) -> Option<Upstream> {
+    let transport = proxy.at("transport");
+    let tls = UpstreamTls {
+        insecure_skip_verify: transport.at("ssl_insecure_skip_verify").bool(),
+        min_version: tls_version(&transport.at("ssl_min_version")),
+        max_version: tls_version(&transport.at("ssl_max_version")),
+        ciphers: transport.at("ssl_ciphers").strings(),
+    };
+    let targets = targets(proxy, protocol);
+    Some(Upstream {
+        preserve_host_header: proxy.at("preserve_host_header").bool(),
+        keep_final_slash: proxy.at("disable_strip_slash").bool(),
+        tls: raised(tls),
+        targets: targets?,
+    })
+}
+
+fn targets(proxy: &Node<'_, '_>, protocol: Option<Protocol>) -> Option<Vec<Target>> {
+    let url = proxy.at("target_url");
+    if !proxy.at("enable_load_balancing").bool() {
+        return Some(vec![target(&url, url.string(), protocol)?]);
+    }
+    // The single URL is not used, but a broken one keeps Tyk from loading the API too.
+    if !url.is_empty() {
+        target(&url, url.string(), protocol)?;
+    }
+    let list = proxy.at("target_list");
+    let mut targets = Vec::new();
+    let mut whole = true;
+    for entry in list.elements() {
+        let written = entry.string();
+        let with_scheme = match (written.contains("://"), protocol) {
+            (true, _) => written.to_owned(),
+            (false, Some(Protocol::Tcp)) => format!("tcp://{written}"),
+            (false, Some(Protocol::Tls)) => format!("tls://{written}"),
+            (false, _) => format!("http://{written}"),
+        };
+        match target(&entry, &with_scheme, protocol) {
+            Some(target) => targets.push(target),
+            None => whole = false,
+        }
+    }
+    if targets.is_empty() && whole {
+        list.error(NO_WEIGHTED_TARGET, "one URL per share of the traffic", "");
+    }
+    Some(targets).filter(|t| whole && !t.is_empty())
+}
+
+/// A TLS version number; 0 and absent inherit.
+fn tls_version(node: &Node<'_, '_>) -> Option<u16> {
+    match node.integer(0..=65535)? {
+        0 => None,
+        v @ 769..=772 => u16::try_from(v).ok(),
+        other => {
+            node.error(
+                format!("{other} is no TLS version"),
+                "769, 770, 771 or 772, 0 to inherit",
+                "",
+            );
+            None
+        }
+    }
+}
+
+/// The load-time correction of a range: a maximum below TLS 1.2 is raised to it, and never
+/// stays below the minimum.
+pub(crate) fn raised(mut tls: UpstreamTls) -> UpstreamTls {
+    if let Some(max) = tls.max_version {
+        tls.max_version = Some(max.max(771).max(tls.min_version.unwrap_or(0)));
+    }
+    tls
+}

@@ -1,0 +1,206 @@
+//! Who may call a Classic API, and what stands between client and upstream.
+//!
+//! Whatever is in doubt counts as a protection: serving without one lets somebody in, while
+//! one too many only costs a quarantine with its reason.
+
+use crate::api::{AuthMethod, Protection};
+use crate::facts::Facts;
+use crate::reader::Node;
+
+/// Reads everything but the version data.
+pub(crate) fn read(root: &Node<'_, '_>, facts: &mut Facts) {
+    authentication(root, facts);
+    facts.protect(
+        root.at("use_mutual_tls_auth").bool(),
+        Protection::ClientCertificates,
+    );
+    // Read for its type: a list that cannot be read must not pass as an empty one.
+    root.at("client_certificates").strings();
+    ip_access(root, facts);
+    let limit = root.at("global_rate_limit");
+    let limited = limit.at("rate").number() != 0.0;
+    facts.protect(
+        limited && !limit.at("disabled").bool(),
+        Protection::RateLimit,
+    );
+    plugins(root, facts);
+    upstream(root, facts);
+    protocols(root, facts);
+    let expiration = root.at("expiration").string();
+    facts.protect(!matches!(expiration, "" | "-1"), Protection::Expiry);
+    extras(root, facts);
+}
+
+/// Nothing authenticates on this API.
+pub(crate) fn is_keyless(root: &Node<'_, '_>) -> bool {
+    root.at("use_keyless").bool()
+}
+
+fn authentication(root: &Node<'_, '_>, facts: &mut Facts) {
+    let named = |names: &[&'static str]| names.iter().any(|n| root.at(n).bool());
+    let auth = root.at("auth");
+    let configs = root.at("auth_configs");
+    let certificate = |config: &Node<'_, '_>| {
+        ["use_certificate", "useCertificate"]
+            .iter()
+            .any(|n| config.at(n).bool())
+    };
+    let certificates = [certificate(&auth), certificate(&configs.at("authToken"))].contains(&true);
+    let custom = root.at("custom_middleware");
+    let plugin = custom.at("auth_check");
+    let methods = [
+        (root.at("use_standard_auth").bool(), AuthMethod::Token),
+        (certificates, AuthMethod::Certificate),
+        (root.at("use_basic_auth").bool(), AuthMethod::Basic),
+        (
+            root.at("enable_signature_checking").bool(),
+            AuthMethod::Hmac,
+        ),
+        (root.at("enable_jwt").bool(), AuthMethod::Jwt),
+        (
+            root.at("use_oauth2").bool() || root.at("external_oauth").is_enabled(),
+            AuthMethod::OAuth,
+        ),
+        (root.at("use_openid").bool(), AuthMethod::OpenId),
+        (
+            named(&[
+                "use_go_plugin_auth",
+                "enable_coprocess_auth",
+                "custom_plugin_auth_enabled",
+            ]) || (!plugin.at("name").is_empty() && !plugin.at("disabled").bool()),
+            AuthMethod::Custom,
+        ),
+    ];
+    if is_keyless(root) {
+        if methods.iter().any(|(on, _)| *on) {
+            root.at("use_keyless")
+                .warn("true switches off the authentication methods this definition names");
+        }
+        return;
+    }
+    for (on, method) in methods {
+        facts.authenticate(on, method);
+    }
+    let only_certificates = methods
+        .iter()
+        .all(|(on, m)| !*on || *m == AuthMethod::Certificate);
+    facts.authenticate(only_certificates, AuthMethod::Token);
+}
+
+fn ip_access(root: &Node<'_, '_>, facts: &mut Facts) {
+    if root.at("ip_access_control_disabled").bool() {
+        return;
+    }
+    // An empty allow list still counts: what it was meant to say is not known.
+    let allow = root.at("enable_ip_whitelisting").bool();
+    let blocked = root.at("blacklisted_ips").strings();
+    let block = root.at("enable_ip_blacklisting").bool() && !blocked.is_empty();
+    root.at("allowed_ips").strings();
+    facts.protect(allow || block, Protection::IpAccess);
+}
+
+fn plugins(root: &Node<'_, '_>, facts: &mut Facts) {
+    let custom = root.at("custom_middleware");
+    for hook in ["pre", "post", "post_key_auth", "response"] {
+        for plugin in custom.at(hook).elements() {
+            facts.protect(!plugin.at("disabled").bool(), Protection::Plugins);
+        }
+    }
+    let bundle = !root.at("custom_middleware_bundle").string().is_empty();
+    facts.protect(
+        bundle && !root.at("custom_middleware_bundle_disabled").bool(),
+        Protection::Plugins,
+    );
+}
+
+fn upstream(root: &Node<'_, '_>, facts: &mut Facts) {
+    let map = root.at("upstream_certificates");
+    let listed = !map.text_members().is_empty();
+    facts.protect(
+        listed && !root.at("upstream_certificates_disabled").bool(),
+        Protection::UpstreamCertificate,
+    );
+    let pins = root.at("pinned_public_keys");
+    let pinned = !pins.text_members().is_empty();
+    facts.protect(
+        pinned && !root.at("certificate_pinning_disabled").bool(),
+        Protection::UpstreamPins,
+    );
+    let proxy = root.at("proxy");
+    let transport = proxy.at("transport");
+    facts.protect(
+        transport.at("ssl_force_common_name_check").bool()
+            || transport.at("SSLForceCommonNameCheck").bool(),
+        Protection::UpstreamCommonName,
+    );
+    facts.protect(
+        !transport.at("proxy_url").string().is_empty()
+            || !proxy.at("proxy_url").string().is_empty(),
+        Protection::ForwardProxy,
+    );
+    facts.protect(
+        root.at("request_signing").at("is_enabled").bool()
+            || root.at("upstream_auth").at("enabled").bool(),
+        Protection::UpstreamCredentials,
+    );
+    facts.protect(
+        proxy
+            .at("service_discovery")
+            .at("use_discovery_service")
+            .bool(),
+        Protection::RequestRouting,
+    );
+}
+
+fn protocols(root: &Node<'_, '_>, facts: &mut Facts) {
+    let graphql = root.at("graphql").at("enabled").bool();
+    let rpc = !root.at("json_rpc_version").string().is_empty();
+    let application = !root.at("application_protocol").string().is_empty();
+    facts.protect(graphql || rpc || application, Protection::ProtocolRules);
+}
+
+fn extras(root: &Node<'_, '_>, facts: &mut Facts) {
+    facts.extra(root.at("CORS").at("enable").bool(), "CORS");
+    facts.extra(
+        root.at("cache_options").at("enable_cache").bool(),
+        "response cache",
+    );
+    facts.extra(
+        !root.at("event_handlers").at("events").is_empty(),
+        "event handlers",
+    );
+    facts.extra(root.at("enable_jsvm").bool(), "JavaScript engine");
+    facts.extra(
+        !root.at("response_processors").is_empty(),
+        "response processors",
+    );
+    facts.extra(!root.at("tag_headers").is_empty(), "analytics tags");
+    facts.extra(
+        root.at("analytics_plugin").at("enable").bool(),
+        "analytics plugin",
+    );
+    facts.extra(
+        root.at("enable_detailed_recording").bool(),
+        "detailed recording",
+    );
+    facts.extra(root.at("detailed_tracing").bool(), "detailed tracing");
+    facts.extra(
+        root.at("enable_batch_request_support").bool(),
+        "batch requests",
+    );
+    facts.extra(
+        !root.at("error_overrides").is_empty() && !root.at("error_overrides_disabled").bool(),
+        "error overrides",
+    );
+    let tests = root.at("uptime_tests");
+    facts.extra(
+        !tests.at("check_list").is_empty() && !tests.at("disabled").bool(),
+        "uptime tests",
+    );
+    facts.extra(
+        root.at("proxy")
+            .at("check_host_against_uptime_tests")
+            .bool(),
+        "uptime tests",
+    );
+}

@@ -1,0 +1,206 @@
+//! An OAS definition (OpenAPI with `x-tyk-api-gateway`) becomes an [`Api`].
+//!
+//! The extension is read; of the OpenAPI part only what it refers to: the path and method of
+//! an operation, and the kind of a security scheme.
+
+mod access;
+pub(crate) mod members;
+mod operations;
+
+use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamTls, Versioning};
+use crate::classic::{NO_WEIGHTED_TARGET, id, protocol, raised, versions};
+use crate::duration::duration;
+use crate::facts::Facts;
+use crate::listen_path::{domain, listen_path};
+use crate::reader::Node;
+use crate::target::target;
+
+/// The member that makes an OpenAPI document an API definition.
+pub(crate) const EXTENSION: &str = "x-tyk-api-gateway";
+
+/// What an OpenAPI version may start with.
+pub(crate) const OPENAPI: [&str; 2] = ["3.0.", "3.1."];
+
+/// The most a load balancing weight may be; the list of targets is repeated by weight.
+const MAX_WEIGHT: i64 = 1000;
+
+/// Reads the whole document; see the function of the same name for Classic definitions.
+pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api> {
+    let version = root.at("openapi");
+    if !OPENAPI.iter().any(|v| version.string().starts_with(v)) {
+        version.error("not an OpenAPI version we read", "3.0.x or 3.1.x", "");
+    }
+    let extension = root.at(EXTENSION);
+    if !extension.is_present() {
+        extension.error("missing", "the gateway's settings of this API", "");
+        return None;
+    }
+    let mut facts = Facts::default();
+    access::read(root, &extension, &mut facts);
+    let endpoint_timeouts = operations::read(root, &extension, &mut facts);
+
+    let info = extension.at("info");
+    let state = info.at("state");
+    let server = extension.at("server");
+    let ours = root.at("x-portcullis");
+    facts.extra(
+        crate::ours::renegotiates(&ours),
+        "renegotiation with the upstream",
+    );
+    let custom = server.at("customDomain");
+    let bound = custom.is_enabled();
+    let domain_name = domain(&custom.at("name"), custom.at("name").string());
+    let certificates = custom.at("certificates").strings();
+    let path = server.at("listenPath");
+    let listen_path = listen_path(&path.at("value"), path.at("value").string());
+    let listener = listener(&server, &ours);
+    let upstream_node = extension.at("upstream");
+    let upstream = upstream(&upstream_node, listener.protocol);
+    let versioning = versioning(&info.at("versioning"));
+    let id = id(&info.at("id"), fallback_id);
+    let timeout = upstream_node.at("enforceTimeout");
+    let enforce_timeout = timeout
+        .is_not_disabled()
+        .then(|| duration(&timeout.at("value")))
+        .flatten();
+
+    let (protections, unsupported) = facts.into_lists();
+    Some(Api {
+        org_id: info.at("orgId").string().to_owned(),
+        name: info.at("name").string().to_owned(),
+        active: state.at("active").bool_or(true),
+        internal: state.at("internal").bool(),
+        listener,
+        domain: domain_name.filter(|_| bound),
+        server_certificates: if bound { certificates } else { Vec::new() },
+        strip_listen_path: path.at("strip").bool(),
+        versioning,
+        enforce_timeout,
+        endpoint_timeouts,
+        do_not_track: !extension
+            .at("middleware")
+            .at("global")
+            .at("trafficLogs")
+            .at("enabled")
+            .bool_or(true),
+        protections,
+        unsupported,
+        // Last, so that every other member has been read and checked by now.
+        id: id?,
+        listen_path: listen_path?,
+        upstream: upstream?,
+    })
+}
+
+/// Version text of `tlsTransport` as a number; unknown text inherits.
+pub(crate) fn tls_version(text: &str) -> Option<u16> {
+    match text {
+        "1.0" => Some(769),
+        "1.1" => Some(770),
+        "1.2" => Some(771),
+        "1.3" => Some(772),
+        _ => None,
+    }
+}
+
+fn listener(server: &Node<'_, '_>, ours: &Node<'_, '_>) -> ApiListener {
+    ApiListener {
+        port: server
+            .at("port")
+            .integer(1..=65535)
+            .and_then(|p| u16::try_from(p).ok()),
+        protocol: protocol(
+            &server.at("protocol"),
+            &[
+                ("http", Protocol::Http),
+                ("https", Protocol::Https),
+                ("h2c", Protocol::H2c),
+            ],
+        ),
+        proxy_protocol: ours.at("enable_proxy_protocol").bool(),
+    }
+}
+
+fn upstream(upstream: &Node<'_, '_>, protocol: Option<Protocol>) -> Option<Upstream> {
+    let transport = upstream.at("tlsTransport");
+    let version = |name: &'static str| {
+        let node = transport.at(name);
+        let number = tls_version(node.string());
+        if number.is_none() && !node.is_empty() {
+            node.warn("not 1.0, 1.1, 1.2 or 1.3: the gateway's setting is inherited");
+        }
+        number
+    };
+    let tls = UpstreamTls {
+        insecure_skip_verify: transport.at("insecureSkipVerify").bool(),
+        min_version: version("minVersion"),
+        max_version: version("maxVersion"),
+        ciphers: transport.at("ciphers").strings(),
+    };
+    let targets = targets(upstream, protocol);
+    Some(Upstream {
+        preserve_host_header: upstream.at("preserveHostHeader").is_enabled(),
+        keep_final_slash: upstream.at("preserveTrailingSlash").is_enabled(),
+        tls: raised(tls),
+        targets: targets?,
+    })
+}
+
+fn targets(upstream: &Node<'_, '_>, protocol: Option<Protocol>) -> Option<Vec<Target>> {
+    let url = upstream.at("url");
+    let balancing = upstream.at("loadBalancing");
+    if !balancing.is_enabled() {
+        return Some(vec![target(&url, url.string(), protocol)?]);
+    }
+    if !url.is_empty() {
+        target(&url, url.string(), protocol)?;
+    }
+    let list = balancing.at("targets");
+    let mut targets = Vec::new();
+    let mut whole = true;
+    for entry in list.elements() {
+        let weight = entry.at("weight");
+        let weight = if weight.is_present() {
+            weight.integer(0..=MAX_WEIGHT)
+        } else {
+            Some(1)
+        };
+        let target = target(&entry.at("url"), entry.at("url").string(), protocol);
+        match (target, weight.and_then(|w| usize::try_from(w).ok())) {
+            (Some(target), Some(weight)) => targets.extend(vec![target; weight]),
+            _ => whole = false,
+        }
+    }
+    if targets.is_empty() && whole {
+        list.error(NO_WEIGHTED_TARGET, "", "");
+    }
+    Some(targets).filter(|t| whole && !t.is_empty())
+}
+
+fn versioning(node: &Node<'_, '_>) -> Option<Versioning> {
+    if !node.is_enabled() {
+        return None;
+    }
+    let versions = node
+        .at("versions")
+        .elements()
+        .map(|v| {
+            (
+                v.at("name").string().to_owned(),
+                v.at("id").string().to_owned(),
+            )
+        })
+        .collect();
+    versions::build(
+        &versions::Fields {
+            location: node.at("location"),
+            key: node.at("key"),
+            pattern: node.at("urlVersioningPattern"),
+            default: node.at("default"),
+        },
+        node.at("name").string(),
+        node.at("stripVersioningData").bool(),
+        node.at("fallbackToDefault").bool(),
+        versions,
+    )
+}

@@ -1,0 +1,230 @@
+//! Who may call an OAS API, and what stands between client and upstream.
+//!
+//! A protection is on unless its `enabled` says `false`: an object without the switch is a
+//! mistake, and the mistake must not open the API. Extras are on only when they say so.
+
+use crate::api::{AuthMethod, Protection};
+use crate::facts::Facts;
+use crate::reader::Node;
+
+/// Reads everything but the operations.
+pub(crate) fn read(root: &Node<'_, '_>, extension: &Node<'_, '_>, facts: &mut Facts) {
+    let server = extension.at("server");
+    authentication(root, &server, facts);
+    let certificates = server.at("clientCertificates");
+    facts.protect(
+        certificates.is_not_disabled(),
+        Protection::ClientCertificates,
+    );
+    certificates.at("allowlist").strings();
+    facts.protect(
+        server.at("ipAccessControl").is_not_disabled(),
+        Protection::IpAccess,
+    );
+    let expiration = extension.at("info").at("expiration").string();
+    facts.protect(!matches!(expiration, "" | "-1"), Protection::Expiry);
+    upstream(&extension.at("upstream"), facts);
+    middleware(&extension.at("middleware"), facts);
+    facts.protect(
+        root.at("x-tyk-streaming").is_present(),
+        Protection::ProtocolRules,
+    );
+    facts.extra(
+        server.at("detailedActivityLogs").is_enabled(),
+        "detailed recording",
+    );
+    facts.extra(
+        server.at("detailedTracing").is_enabled(),
+        "detailed tracing",
+    );
+    facts.extra(server.at("batchProcessing").is_enabled(), "batch requests");
+    for handler in server.at("eventHandlers").elements() {
+        facts.extra(handler.is_enabled(), "event handlers");
+    }
+}
+
+/// Nothing authenticates on this API.
+pub(crate) fn is_keyless(extension: &Node<'_, '_>) -> bool {
+    !extension
+        .at("server")
+        .at("authentication")
+        .is_not_disabled()
+}
+
+fn authentication(root: &Node<'_, '_>, server: &Node<'_, '_>, facts: &mut Facts) {
+    let authentication = server.at("authentication");
+    if !authentication.is_not_disabled() {
+        if !root.at("security").is_empty() && !authentication.is_present() {
+            root.at("security").warn(
+                "describes authentication but nothing enforces it: \
+                 x-tyk-api-gateway.server.authentication is absent",
+            );
+        }
+        return;
+    }
+    let mut methods = Vec::new();
+    let own = [
+        ("hmac", AuthMethod::Hmac),
+        ("oidc", AuthMethod::OpenId),
+        ("custom", AuthMethod::Custom),
+        ("jwt", AuthMethod::Jwt),
+        ("basic", AuthMethod::Basic),
+        ("oauth", AuthMethod::OAuth),
+        ("oauth2", AuthMethod::OAuth),
+        ("externalOAuth", AuthMethod::OAuth),
+        ("token", AuthMethod::Token),
+    ];
+    for (name, method) in own {
+        if authentication.at(name).is_not_disabled() {
+            methods.push(method);
+        }
+    }
+    let certificates = authentication.at("certificateAuth");
+    // Present, it decides alone, even when it says no.
+    let mut by_certificate = certificates.is_not_disabled();
+    for (name, scheme) in authentication.at("securitySchemes").members() {
+        let legacy = scheme.at("enableClientCertificate").bool();
+        by_certificate |= legacy && !certificates.is_present();
+        if scheme.is_not_disabled() {
+            methods.push(scheme_method(root, name, &scheme));
+        }
+    }
+    for method in &methods {
+        facts.authenticate(true, *method);
+    }
+    facts.authenticate(by_certificate, AuthMethod::Certificate);
+    facts.authenticate(methods.is_empty(), AuthMethod::Token);
+}
+
+fn scheme_method<'v>(root: &Node<'_, 'v>, name: &'v str, scheme: &Node<'_, '_>) -> AuthMethod {
+    let components = root.at("components");
+    let schemes = components.at("securitySchemes");
+    let declared = schemes.at(name);
+    match (declared.at("type").string(), declared.at("scheme").string()) {
+        ("http", kind) if kind.eq_ignore_ascii_case("basic") => AuthMethod::Basic,
+        ("http", _) => AuthMethod::Jwt,
+        ("oauth2", _) => AuthMethod::OAuth,
+        ("openIdConnect", _) => AuthMethod::OpenId,
+        ("apiKey", _) => AuthMethod::Token,
+        // Not declared: its own members tell.
+        _ if scheme.at("signingMethod").is_present() || scheme.at("jwksURIs").is_present() => {
+            AuthMethod::Jwt
+        }
+        _ if scheme.at("allowedAuthorizeTypes").is_present()
+            || scheme.at("providers").is_present() =>
+        {
+            AuthMethod::OAuth
+        }
+        _ => AuthMethod::Token,
+    }
+}
+
+fn upstream(upstream: &Node<'_, '_>, facts: &mut Facts) {
+    let mutual = upstream.at("mutualTLS");
+    let map = mutual.at("domainToCertificateMapping");
+    let mapped = map
+        .elements()
+        .filter(|e| !e.at("certificate").string().is_empty())
+        .count()
+        > 0;
+    facts.protect(
+        mutual.is_not_disabled() && mapped,
+        Protection::UpstreamCertificate,
+    );
+    let pinning = upstream.at("certificatePinning");
+    let pins = pinning.at("domainToPublicKeysMapping");
+    let pinned = pins
+        .elements()
+        .flat_map(|e| e.at("publicKeys").strings())
+        .count()
+        > 0;
+    facts.protect(
+        pinning.is_not_disabled() && pinned,
+        Protection::UpstreamPins,
+    );
+    facts.protect(
+        upstream
+            .at("tlsTransport")
+            .at("forceCommonNameCheck")
+            .bool(),
+        Protection::UpstreamCommonName,
+    );
+    facts.protect(
+        upstream.at("proxy").is_not_disabled(),
+        Protection::ForwardProxy,
+    );
+    facts.protect(
+        upstream.at("rateLimit").is_not_disabled(),
+        Protection::RateLimit,
+    );
+    let credentials = upstream.at("authentication");
+    facts.protect(
+        credentials.is_not_disabled() || credentials.at("requestSigning").is_not_disabled(),
+        Protection::UpstreamCredentials,
+    );
+    facts.protect(
+        upstream.at("serviceDiscovery").is_not_disabled(),
+        Protection::RequestRouting,
+    );
+    facts.extra(upstream.at("uptimeTests").is_enabled(), "uptime tests");
+    facts.extra(
+        upstream
+            .at("loadBalancing")
+            .at("skipUnavailableHosts")
+            .bool(),
+        "uptime tests",
+    );
+}
+
+fn middleware(middleware: &Node<'_, '_>, facts: &mut Facts) {
+    for (name, node) in middleware.members() {
+        facts.protect(
+            name.starts_with("mcp") && !node.is_empty(),
+            Protection::ProtocolRules,
+        );
+    }
+    let global = middleware.at("global");
+    for hook in [
+        "prePlugins",
+        "postAuthenticationPlugins",
+        "postPlugins",
+        "responsePlugins",
+    ] {
+        for plugin in global.at(hook).elements() {
+            facts.protect(plugin.is_not_disabled(), Protection::Plugins);
+        }
+    }
+    for hook in [
+        "prePlugin",
+        "postAuthenticationPlugin",
+        "postPlugin",
+        "responsePlugin",
+    ] {
+        for plugin in global.at(hook).at("plugins").elements() {
+            facts.protect(plugin.is_not_disabled(), Protection::Plugins);
+        }
+    }
+    let bundle = global.at("pluginConfig").at("bundle").is_not_disabled();
+    facts.protect(bundle, Protection::Plugins);
+    facts.protect(
+        global.at("requestSizeLimit").is_not_disabled(),
+        Protection::RequestSizeLimit,
+    );
+    for (name, feature) in [
+        ("cors", "CORS"),
+        ("cache", "response cache"),
+        ("transformRequestHeaders", "request header transform"),
+        ("transformResponseHeaders", "response header transform"),
+    ] {
+        facts.extra(global.at(name).is_enabled(), feature);
+    }
+    let analytics = global.at("trafficLogs");
+    facts.extra(!analytics.at("tagHeaders").is_empty(), "analytics tags");
+    let recorded = analytics
+        .at("plugins")
+        .elements()
+        .filter(Node::is_enabled)
+        .count()
+        > 0;
+    facts.extra(recorded, "analytics plugin");
+}

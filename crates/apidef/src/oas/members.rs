@@ -1,0 +1,333 @@
+//! The members of an OAS definition's extensions. The OpenAPI part is free.
+
+use crate::members::{Inner, Shape};
+
+/// The whole document. OpenAPI's own members are listed so that capital letters in them do
+/// not matter to us either; everything starting with `x-` is free but ours and Tyk's.
+pub(crate) static ROOT: Shape = Shape {
+    leaves: &[
+        "components",
+        "externalDocs",
+        "info",
+        "jsonSchemaDialect",
+        "openapi",
+        "paths",
+        "security",
+        "servers",
+        "tags",
+        "webhooks",
+        "x-tyk-streaming",
+    ],
+    inner: &[
+        (
+            "x-portcullis",
+            Inner::Object(&crate::classic::members::PORTCULLIS),
+        ),
+        ("x-tyk-api-gateway", Inner::Object(&EXTENSION)),
+    ],
+    foreign: &["x-"],
+};
+
+static EXTENSION: Shape = Shape {
+    leaves: &["errorOverrides"],
+    inner: &[
+        ("info", Inner::Object(&INFO)),
+        ("middleware", Inner::Object(&MIDDLEWARE)),
+        ("server", Inner::Object(&SERVER)),
+        ("upstream", Inner::Object(&UPSTREAM)),
+    ],
+    foreign: &["x-"],
+};
+
+static INFO: Shape = Shape {
+    leaves: &["dbId", "expiration", "id", "name", "orgId"],
+    inner: &[
+        ("state", Inner::Object(&STATE)),
+        ("versioning", Inner::Object(&VERSIONING)),
+    ],
+    foreign: &["x-"],
+};
+
+static STATE: Shape = Shape {
+    leaves: &["active", "internal"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static VERSIONING: Shape = Shape {
+    leaves: &[
+        "default",
+        "enabled",
+        "fallbackToDefault",
+        "key",
+        "location",
+        "name",
+        "stripVersioningData",
+        "urlVersioningPattern",
+    ],
+    inner: &[("versions", Inner::List(&VERSION))],
+    foreign: &["x-"],
+};
+
+static VERSION: Shape = Shape {
+    leaves: &["id", "name"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static SERVER: Shape = Shape {
+    leaves: &[
+        "batchProcessing",
+        "contextVariables",
+        "detailedActivityLogs",
+        "detailedTracing",
+        "eventHandlers",
+        "gatewayTags",
+        "port",
+        "protocol",
+        "slug",
+    ],
+    inner: &[
+        ("authentication", Inner::Object(&AUTHENTICATION)),
+        ("clientCertificates", Inner::Object(&CLIENT_CERTIFICATES)),
+        ("customDomain", Inner::Object(&CUSTOM_DOMAIN)),
+        ("ipAccessControl", Inner::Object(&IP_ACCESS)),
+        ("listenPath", Inner::Object(&LISTEN_PATH)),
+    ],
+    foreign: &["x-"],
+};
+
+static LISTEN_PATH: Shape = Shape {
+    leaves: &["strip", "value"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static CLIENT_CERTIFICATES: Shape = Shape {
+    leaves: &["allowlist", "enabled"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static CUSTOM_DOMAIN: Shape = Shape {
+    leaves: &["certificates", "enabled", "name"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static IP_ACCESS: Shape = Shape {
+    leaves: &["allow", "block", "enabled"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static AUTHENTICATION: Shape = Shape {
+    leaves: &[
+        "baseIdentityProvider",
+        "basic",
+        "custom",
+        "customKeyLifetime",
+        "enabled",
+        "externalOAuth",
+        "hmac",
+        "jwt",
+        "oauth",
+        "oauth2",
+        "oidc",
+        "security",
+        "securityProcessingMode",
+        "stripAuthorizationData",
+        "token",
+    ],
+    inner: &[
+        ("certificateAuth", Inner::Object(&SWITCH)),
+        ("securitySchemes", Inner::Map(&SECURITY_SCHEME)),
+    ],
+    foreign: &["x-"],
+};
+
+static SWITCH: Shape = Shape {
+    leaves: &["enabled"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static SECURITY_SCHEME: Shape = Shape {
+    leaves: &[
+        "allowedAudiences",
+        "allowedAuthorizeTypes",
+        "allowedIssuers",
+        "allowedSubjects",
+        "authLoginRedirect",
+        "basePolicyClaims",
+        "cacheTTL",
+        "clientBaseField",
+        "cookie",
+        "customClaimValidation",
+        "defaultPolicies",
+        "disableCaching",
+        "enableClientCertificate",
+        "enabled",
+        "expiresAtValidationSkew",
+        "extractCredentialsFromBody",
+        "header",
+        "identityBaseField",
+        "idpClientIdMappingDisabled",
+        "issuedAtValidationSkew",
+        "jtiValidation",
+        "jwksURIs",
+        "notBeforeValidationSkew",
+        "notifications",
+        "policyFieldName",
+        "providers",
+        "query",
+        "refreshToken",
+        "scopes",
+        "signatureValidation",
+        "signingMethod",
+        "skipKid",
+        "source",
+        "subjectClaims",
+    ],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static UPSTREAM: Shape = Shape {
+    leaves: &[
+        "certificatePinning",
+        "serviceDiscovery",
+        "uptimeTests",
+        "url",
+    ],
+    inner: &[
+        ("authentication", Inner::Object(&UPSTREAM_AUTHENTICATION)),
+        ("enforceTimeout", Inner::Object(&VALUE)),
+        ("loadBalancing", Inner::Object(&LOAD_BALANCING)),
+        ("mutualTLS", Inner::Object(&MUTUAL_TLS)),
+        ("preserveHostHeader", Inner::Object(&SWITCH)),
+        ("preserveTrailingSlash", Inner::Object(&SWITCH)),
+        ("proxy", Inner::Object(&PROXY)),
+        ("rateLimit", Inner::Object(&RATE_LIMIT)),
+        ("tlsTransport", Inner::Object(&TLS_TRANSPORT)),
+    ],
+    foreign: &["x-"],
+};
+
+static UPSTREAM_AUTHENTICATION: Shape = Shape {
+    leaves: &["basicAuth", "enabled", "oauth", "requestSigning"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static VALUE: Shape = Shape {
+    leaves: &["enabled", "value"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static LOAD_BALANCING: Shape = Shape {
+    leaves: &["enabled", "skipUnavailableHosts"],
+    inner: &[("targets", Inner::List(&BALANCED))],
+    foreign: &["x-"],
+};
+
+static BALANCED: Shape = Shape {
+    leaves: &["url", "weight"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static MUTUAL_TLS: Shape = Shape {
+    leaves: &["domainToCertificateMapping", "enabled"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static PROXY: Shape = Shape {
+    leaves: &["enabled", "url"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static RATE_LIMIT: Shape = Shape {
+    leaves: &["enabled", "per", "rate"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static TLS_TRANSPORT: Shape = Shape {
+    leaves: &[
+        "ciphers",
+        "forceCommonNameCheck",
+        "insecureSkipVerify",
+        "maxVersion",
+        "minVersion",
+    ],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static MIDDLEWARE: Shape = Shape {
+    leaves: &["mcpOperations", "mcpPrompts", "mcpResources", "mcpTools"],
+    inner: &[
+        ("global", Inner::Object(&GLOBAL)),
+        ("operations", Inner::Map(&OPERATION)),
+    ],
+    foreign: &["x-"],
+};
+
+static GLOBAL: Shape = Shape {
+    leaves: &[
+        "cache",
+        "contextVariables",
+        "cors",
+        "ignoreCase",
+        "pluginConfig",
+        "postAuthenticationPlugin",
+        "postAuthenticationPlugins",
+        "postPlugin",
+        "postPlugins",
+        "prePlugin",
+        "prePlugins",
+        "requestSizeLimit",
+        "responsePlugin",
+        "responsePlugins",
+        "skipQuota",
+        "skipQuotaReset",
+        "skipRateLimit",
+        "trafficLogs",
+        "transformRequestHeaders",
+        "transformResponseHeaders",
+    ],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static OPERATION: Shape = Shape {
+    leaves: &[
+        "allow",
+        "block",
+        "cache",
+        "circuitBreaker",
+        "doNotTrackEndpoint",
+        "enforceTimeout",
+        "ignoreAuthentication",
+        "internal",
+        "mockResponse",
+        "postPlugins",
+        "rateLimit",
+        "requestSizeLimit",
+        "trackEndpoint",
+        "transformRequestBody",
+        "transformRequestHeaders",
+        "transformRequestMethod",
+        "transformResponseBody",
+        "transformResponseHeaders",
+        "urlRewrite",
+        "validateRequest",
+        "virtualEndpoint",
+    ],
+    inner: &[],
+    foreign: &["x-"],
+};
