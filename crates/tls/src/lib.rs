@@ -1,1 +1,28 @@
-//! To come.
+//! The TLS engine of Portcullis, in front and towards upstreams.
+//!
+//! This is the only crate with `unsafe`: what the library's safe face lacks is reached in
+//! `sys`, `tickets` and the callbacks of [`server`], block by block.
+//!
+//! - [`version`], [`cipher`]: configuration values to what a side speaks.
+//! - [`serving`], [`policy`]: which certificate a client sees, what is asked of it.
+//! - [`server`], [`tickets`]: accepting handshakes, resuming sessions.
+//! - [`negotiated`]: what a handshake agreed on.
+
+mod hello;
+mod sys;
+
+pub mod cipher;
+pub mod negotiated;
+pub mod policy;
+pub mod server;
+pub mod serving;
+pub mod tickets;
+pub mod version;
+
+pub use cipher::CipherList;
+pub use negotiated::Negotiated;
+pub use policy::{Policies, Policy};
+pub use server::{ServerConfig, ServerSettings};
+pub use serving::ServingSet;
+pub use tickets::TicketKeys;
+pub use version::{Side, VersionRange};

@@ -1,0 +1,166 @@
+//! Calls into the TLS library that its safe Rust face lacks, each wrapped so that the wrapper
+//! cannot be misused from safe code. Everything `unsafe` that is not a callback stands here.
+
+#![expect(unsafe_code, reason = "this module is the wall around the library")]
+
+use std::ffi::{CStr, CString};
+
+use foreign_types::{ForeignType, ForeignTypeRef};
+use openssl::{
+    error::ErrorStack,
+    pkey::{PKeyRef, Private},
+    ssl::{Ssl, SslContextBuilder, SslContextRef, SslRef},
+};
+use openssl_sys as ffi;
+
+/// Whether the processor encrypts AES in hardware.
+pub(crate) fn has_aes_instructions() -> bool {
+    // SAFETY: no arguments, reads the library's table of processor features.
+    unsafe { ffi::EVP_has_aes_hardware() == 1 }
+}
+
+/// A connection of `context`, without the bookkeeping the safe constructor adds (an allocation
+/// that only its own callbacks need).
+pub(crate) fn new_session(context: &SslContextRef) -> Result<Ssl, ErrorStack> {
+    // SAFETY: the context is valid for the call, and the connection takes its own reference.
+    let ssl = unsafe { ffi::SSL_new(context.as_ptr()) };
+    if ssl.is_null() {
+        return Err(ErrorStack::get());
+    }
+    // SAFETY: not null, and nobody else owns it.
+    Ok(unsafe { Ssl::from_ptr(ssl) })
+}
+
+/// Frees what only a handshake needs once it is over.
+pub(crate) fn shed_handshake_config(ssl: &mut SslRef) {
+    // SAFETY: a valid connection, borrowed mutably; the call sets a flag.
+    unsafe { ffi::SSL_set_shed_handshake_config(ssl.as_ptr(), 1) }
+}
+
+/// Sets the suites of TLS 1.2; an unknown name is an error.
+pub(crate) fn set_strict_cipher_list(
+    context: &mut SslContextBuilder,
+    list: &str,
+) -> Result<(), ErrorStack> {
+    let list = CString::new(list).unwrap_or_default();
+    // SAFETY: a valid context, borrowed mutably; the string ends with a zero and is copied.
+    check(unsafe { ffi::SSL_CTX_set_strict_cipher_list(context.as_ptr(), list.as_ptr()) })
+}
+
+/// Sets the groups for key agreement by number (NID), most preferred first.
+pub(crate) fn set_groups(
+    context: &mut SslContextBuilder,
+    groups: &[i32],
+) -> Result<(), ErrorStack> {
+    // SAFETY: a valid context, borrowed mutably; pointer and length are one slice, copied.
+    check(unsafe { ffi::SSL_CTX_set1_groups(context.as_ptr(), groups.as_ptr(), groups.len()) })
+}
+
+/// Sets the signature algorithms accepted of a peer, most preferred first.
+pub(crate) fn set_accepted_signatures(
+    context: &mut SslContextBuilder,
+    algorithms: &[u16],
+) -> Result<(), ErrorStack> {
+    // SAFETY: a valid context, borrowed mutably; pointer and length are one slice, copied.
+    check(unsafe {
+        ffi::SSL_CTX_set_verify_algorithm_prefs(
+            context.as_ptr(),
+            algorithms.as_ptr(),
+            algorithms.len(),
+        )
+    })
+}
+
+/// How many tickets follow a handshake of TLS 1.3, and how long any ticket may be used
+/// (seconds).
+pub(crate) fn set_tickets(context: &mut SslContextBuilder, count: usize, lifetime: u32) {
+    // SAFETY: a valid context, borrowed mutably; the calls set numbers and cannot fail.
+    unsafe {
+        ffi::SSL_CTX_set_num_tickets(context.as_ptr(), count);
+        ffi::SSL_CTX_set_timeout(context.as_ptr(), lifetime);
+        ffi::SSL_CTX_set_session_psk_dhe_timeout(context.as_ptr(), lifetime);
+    }
+}
+
+/// Gives a context its certificate chain (DER, leaf first) and the leaf's key.
+pub(crate) fn set_chain_and_key(
+    context: &mut SslContextBuilder,
+    chain: &[Box<[u8]>],
+    key: &PKeyRef<Private>,
+) -> Result<(), ErrorStack> {
+    struct Buffers(Vec<*mut ffi::CRYPTO_BUFFER>);
+    impl Drop for Buffers {
+        fn drop(&mut self) {
+            for buffer in &self.0 {
+                // SAFETY: made below, and this is the one reference of ours.
+                unsafe { ffi::CRYPTO_BUFFER_free(*buffer) };
+            }
+        }
+    }
+    let mut buffers = Buffers(Vec::with_capacity(chain.len()));
+    for der in chain {
+        // SAFETY: pointer and length are one slice, which is copied; no pool.
+        let buffer =
+            unsafe { ffi::CRYPTO_BUFFER_new(der.as_ptr(), der.len(), std::ptr::null_mut()) };
+        if buffer.is_null() {
+            return Err(ErrorStack::get());
+        }
+        buffers.0.push(buffer);
+    }
+    // SAFETY: context and key are valid; the array holds as many buffers as said. The context
+    // takes references of its own to buffers and key.
+    check(unsafe {
+        ffi::SSL_CTX_set_chain_and_key(
+            context.as_ptr(),
+            buffers.0.as_ptr(),
+            buffers.0.len(),
+            key.as_ptr(),
+            std::ptr::null(),
+        )
+    })
+}
+
+/// The group keys were agreed with; `None` when none was (TLS 1.2 without ephemeral keys, or
+/// resumed).
+pub(crate) fn group_name(ssl: &SslRef) -> Option<&'static str> {
+    // SAFETY: a valid connection; the name is a static string of the library or null.
+    let name = unsafe {
+        let group = ffi::SSL_get_group_id(ssl.as_ptr());
+        if group == 0 {
+            return None;
+        }
+        ffi::SSL_get_group_name(group)
+    };
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: not null, ends with a zero, lives as long as the program.
+    unsafe { CStr::from_ptr(name) }.to_str().ok()
+}
+
+/// The number of the suite in use.
+pub(crate) fn cipher_id(ssl: &SslRef) -> Option<u16> {
+    // SAFETY: a valid connection; the suite is static or null.
+    unsafe { id_of(ffi::SSL_get_current_cipher(ssl.as_ptr())) }
+}
+
+/// The number of the suite a handshake under way has settled on.
+pub(crate) fn pending_cipher_id(ssl: &SslRef) -> Option<u16> {
+    // SAFETY: a valid connection; the suite is static or null.
+    unsafe { id_of(ffi::SSL_get_pending_cipher(ssl.as_ptr())) }
+}
+
+/// # Safety
+/// `cipher` is null or a suite of the library.
+unsafe fn id_of(cipher: *const ffi::SSL_CIPHER) -> Option<u16> {
+    // SAFETY: by the caller's promise; null is handled here.
+    (!cipher.is_null()).then(|| unsafe { ffi::SSL_CIPHER_get_protocol_id(cipher) })
+}
+
+fn check(result: std::ffi::c_int) -> Result<(), ErrorStack> {
+    if result == 1 {
+        Ok(())
+    } else {
+        Err(ErrorStack::get())
+    }
+}
