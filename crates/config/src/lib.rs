@@ -1,1 +1,51 @@
-//! To come.
+//! `tyk.conf` and its environment as checked types.
+//!
+//! One table ([`table`]) names every key with its type, default, effect and status. [`load`]
+//! reads file and environment by that table and either hands out a [`GatewayConfig`] whose
+//! values have all been judged, or every [`Problem`] there is, at once.
+//!
+//! Invariants:
+//! - Nothing written is silently ignored: unknown keys, keys of features that are not here
+//!   and values that cannot be right are all reported.
+//! - A protection that is asked for and not built yet keeps the gateway from starting.
+//! - No secret appears in a problem, a `Debug` or a `Display`.
+//!
+//! This crate knows no TLS: version numbers, cipher names and certificate references leave
+//! it as they were written.
+
+mod checked;
+mod document;
+mod environment;
+mod file_keys;
+mod foreign;
+pub mod key;
+mod load;
+mod nearest;
+mod page;
+mod paths;
+mod ports;
+mod problem;
+mod reference;
+mod secret;
+mod settings;
+mod shown;
+pub mod table;
+mod together;
+mod value;
+
+pub use checked::{
+    Bridge, Control, Dashboard, Definitions, DnsMonitor, ExpiryMonitor, ExternalProxies,
+    ExternalService, ExternalServices, GatewayConfig, Identity, Listen, LogFormat, LogLevel, Logs,
+    MutualTls, PolicySource, Redis, Renegotiation, Security, Server, Signals, TlsKeys,
+    TrafficLimits, Upstream,
+};
+pub use load::{Loaded, load};
+pub use page::reference_page;
+pub use paths::BasePaths;
+pub use ports::{PortNotAllowed, PortRules, PortWhitelist};
+pub use problem::{Origin, Problem, Problems, Severity};
+pub use secret::Secret;
+pub use value::{CertificatePair, MessageOverride, ProxyProtocol};
+
+#[cfg(test)]
+mod tests;

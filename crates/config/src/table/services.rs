@@ -1,0 +1,104 @@
+//! Proxies and certificates for services the gateway itself calls.
+//!
+//! The documentation of Tyk writes the environment names with `EXTERNAL_SERVICES`, its code
+//! reads `EXTERNALSERVICES`; both are read here and the latter wins.
+
+use super::{Section, tyk};
+use crate::key::Kind;
+
+const LATER: &str = "calls to external services";
+
+macro_rules! row {
+    ($service:literal . $key:literal, $env:literal, $kind:expr, $default:literal, $effect:literal) => {
+        tyk(
+            concat!("external_services.", $service, ".", $key),
+            concat!("EXTERNALSERVICES_", $env),
+            $kind,
+            $default,
+            $effect,
+        )
+        .also_env(&[concat!("EXTERNAL_SERVICES_", $env)])
+        .not_yet(LATER)
+    };
+}
+
+macro_rules! service {
+    ($title:literal, $about:literal, $service:literal, $env:literal) => {
+        Section {
+            title: $title,
+            about: $about,
+            keys: &[
+                service!(row $service . "proxy.enabled", $env, "_PROXY_ENABLED", Kind::Bool, "false", "Uses the proxies given here, or those of `global`, or of the environment."),
+                service!(row $service . "proxy.http_proxy", $env, "_PROXY_HTTPPROXY", Kind::Secret, "\"\"", "Proxy for plain requests."),
+                service!(row $service . "proxy.https_proxy", $env, "_PROXY_HTTPSPROXY", Kind::Secret, "\"\"", "Proxy for TLS requests; empty means `http_proxy`."),
+                service!(row $service . "proxy.bypass_proxy", $env, "_PROXY_BYPASSPROXY", Kind::Text, "\"\"", "Hosts reached without a proxy: names, `.suffixes`, networks, separated by commas."),
+                service!(row $service . "mtls.enabled", $env, "_MTLS_ENABLED", Kind::Bool, "false", "Uses the certificates given here."),
+                service!(row $service . "mtls.cert_file", $env, "_MTLS_CERTFILE", Kind::Path, "\"\"", "Client certificate; needs `key_file`."),
+                service!(row $service . "mtls.key_file", $env, "_MTLS_KEYFILE", Kind::Path, "\"\"", "Key of the client certificate."),
+                service!(row $service . "mtls.ca_file", $env, "_MTLS_CAFILE", Kind::Path, "\"\"", "Authorities that verify the server; they replace the system's."),
+                service!(row $service . "mtls.cert_id", $env, "_MTLS_CERTID", Kind::Text, "\"\"", "Client certificate in the certificate store, instead of files."),
+                service!(row $service . "mtls.ca_cert_ids", $env, "_MTLS_CACERTIDS", Kind::TextList, "[]", "Authorities in the certificate store; they win over `ca_file`."),
+                service!(row $service . "mtls.insecure_skip_verify", $env, "_MTLS_INSECURESKIPVERIFY", Kind::Bool, "false", "Accepts any certificate of the server."),
+                service!(row $service . "mtls.tls_min_version", $env, "_MTLS_TLSMINVERSION", Kind::TlsVersionName, "\"1.2\"", "Lowest TLS version."),
+                service!(row $service . "mtls.tls_max_version", $env, "_MTLS_TLSMAXVERSION", Kind::TlsVersionName, "\"1.3\"", "Highest TLS version."),
+            ],
+        }
+    };
+    (row $service:literal . $key:literal, $env:literal, $tail:literal, $kind:expr, $default:literal, $effect:literal) => {
+        tyk(
+            concat!("external_services.", $service, ".", $key),
+            concat!("EXTERNALSERVICES_", $env, $tail),
+            $kind,
+            $default,
+            $effect,
+        )
+        .also_env(&[concat!("EXTERNAL_SERVICES_", $env, $tail)])
+        .not_yet(LATER)
+    };
+}
+
+pub(super) const GLOBAL: Section = Section {
+    title: "External services: all",
+    about: "Proxies for every service that has none of its own.",
+    keys: &[
+        row!("global"."enabled", "GLOBAL_ENABLED", Kind::Bool, "false", "Uses these proxies."),
+        row!("global"."http_proxy", "GLOBAL_HTTPPROXY", Kind::Secret, "\"\"", "Proxy for plain requests."),
+        row!("global"."https_proxy", "GLOBAL_HTTPSPROXY", Kind::Secret, "\"\"", "Proxy for TLS requests; empty means `http_proxy`."),
+        row!("global"."bypass_proxy", "GLOBAL_BYPASSPROXY", Kind::Text, "\"\"", "Hosts reached without a proxy."),
+    ],
+};
+
+pub(super) const OAUTH: Section = service!(
+    "External services: identity providers",
+    "Key sets, introspection and tokens.",
+    "oauth",
+    "OAUTH"
+);
+
+pub(super) const STORAGE: Section = service!(
+    "External services: rate-limit store",
+    "The Redis connection that counts requests; its proxies are never used.",
+    "storage",
+    "STORAGE"
+);
+
+pub(super) const WEBHOOKS: Section = service!(
+    "External services: webhooks",
+    "Delivery of events.",
+    "webhooks",
+    "WEBHOOKS"
+);
+
+pub(super) const HEALTH: Section = service!(
+    "External services: uptime tests",
+    "Checks of upstreams.",
+    "health",
+    "HEALTH"
+);
+
+pub(super) const DISCOVERY: Section = service!(
+    "External services: discovery",
+    "Questions for an upstream's addresses.",
+    "discovery",
+    "DISCOVERY"
+);

@@ -1,0 +1,188 @@
+//! What several keys, or a key and the world outside, say together.
+
+use std::collections::BTreeMap;
+
+use crate::key::{Kind, Status, WhenSet};
+use crate::problem::{Origin, Problem, Severity};
+use crate::reference::{self, Sources};
+use crate::secret::Secret;
+use crate::settings::{Settings, default_of};
+use crate::table;
+use crate::value::Value;
+
+/// Replaces references by what they stand for.
+pub(crate) fn resolve_references(
+    env: &BTreeMap<String, String>,
+    settings: &mut Settings,
+    problems: &mut Vec<Problem>,
+) {
+    let secrets = settings.secrets("secrets");
+    let file_base = settings.text("kv.file.base_path");
+    let base = settings.base.clone();
+    let sources = Sources {
+        env,
+        secrets: &secrets,
+        base: &base,
+        file_base: &file_base,
+    };
+    for key in table::keys().filter(|key| key.kind == Kind::SecretOrReference) {
+        let origin = settings.origin(key.path);
+        match reference::resolve(settings.secret(key.path).reveal(), &sources) {
+            None => {}
+            Some(Ok(secret)) => settings.set(key, Value::Secret(secret), origin),
+            Some(Err(error)) => {
+                // A key without a feature behind it is no reason not to start.
+                let severity = match key.status {
+                    Status::InUse => Severity::Error,
+                    _ => Severity::Warning,
+                };
+                problems.push(
+                    Problem::new(severity, origin.clone(), key.path, error.to_string())
+                        .accepted("a text, or one of `env://NAME` (read from TYK_SECRET_NAME), `secrets://NAME`, `file://PATH`"),
+                );
+                settings.set(key, Value::Secret(Secret::default()), origin);
+            }
+        }
+    }
+}
+
+/// Looks at everything that no single key shows.
+pub(crate) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+    missing_features(settings, problems);
+    empty_secret(settings, problems);
+    timeouts(settings, problems);
+    for service in ["oauth", "storage", "webhooks", "health", "discovery"] {
+        external_mtls(settings, service, problems);
+    }
+    redis_versions(settings, problems);
+}
+
+/// Keys that are set before their feature exists.
+fn missing_features(settings: &Settings, problems: &mut Vec<Problem>) {
+    let mut warned: BTreeMap<&'static str, (Origin, Vec<&'static str>)> = BTreeMap::new();
+    for key in table::keys() {
+        let Status::NotYet { reason, when_set } = key.status else {
+            continue;
+        };
+        let setting = settings.setting(key.path);
+        if setting.origin == Origin::Default
+            || setting.value == default_of(key)
+            || is_off(&setting.value)
+        {
+            continue;
+        }
+        match when_set {
+            WhenSet::Warn => {
+                let entry = warned.entry(reason).or_insert_with(|| (setting.origin.clone(), Vec::new()));
+                entry.1.push(key.path);
+            }
+            WhenSet::Refuse => problems.push(
+                Problem::error(
+                    setting.origin.clone(),
+                    key.path,
+                    format!("asks for a protection that is not available yet: {reason}"),
+                )
+                .hint("remove the key if you can do without the protection; nothing is served without one that was asked for"),
+            ),
+        }
+    }
+    for (reason, (origin, keys)) in warned {
+        let message = format!("read, but without effect yet: {reason}");
+        problems.push(Problem::warning(origin, &keys.join(", "), message));
+    }
+}
+
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Bool(on) => !on,
+        Value::Integer(number) => *number == 0,
+        Value::Text(text) => text.is_empty(),
+        Value::Secret(secret) => secret.is_empty(),
+        _ => false,
+    }
+}
+
+fn empty_secret(settings: &Settings, problems: &mut Vec<Problem>) {
+    let already = problems.iter().any(|problem| problem.key == "secret");
+    if settings.secret("secret").is_empty() && !already {
+        problems.push(
+            Problem::error(
+                settings.origin("secret"),
+                "secret",
+                "is empty, which would open the Control API to everybody",
+            )
+            .accepted("a text of at least one character")
+            .hint("choose a long random text, for example with `openssl rand -hex 16`"),
+        );
+    }
+}
+
+fn timeouts(settings: &Settings, problems: &mut Vec<Problem>) {
+    let answer = settings.duration_or_default("http_server_options.write_timeout");
+    let upstream = settings.duration_or_default("proxy_default_timeout");
+    if answer <= upstream {
+        let origin = match settings.origin("proxy_default_timeout") {
+            Origin::Default => settings.origin("http_server_options.write_timeout"),
+            origin => origin,
+        };
+        problems.push(
+            Problem::warning(
+                origin,
+                "proxy_default_timeout",
+                format!(
+                    "lets an upstream take {} s, but a client is answered within {} s (`http_server_options.write_timeout`)",
+                    upstream.as_secs_f64(),
+                    answer.as_secs_f64()
+                ),
+            )
+            .hint("make `http_server_options.write_timeout` the larger one"),
+        );
+    }
+}
+
+fn external_mtls(settings: &Settings, service: &str, problems: &mut Vec<Problem>) {
+    let key = |name: &str| format!("external_services.{service}.mtls.{name}");
+    if !settings.bool(&key("enabled")) {
+        return;
+    }
+    let given = |name: &str| !settings.text(&key(name)).is_empty();
+    let lists_authorities = !settings.list(&key("ca_cert_ids")).is_empty();
+    let pair = (given("cert_file"), given("key_file"));
+    let files = pair.0 || pair.1 || given("ca_file");
+    let store = given("cert_id") || lists_authorities;
+    let message = if files && store {
+        "cannot specify both file-based and certificate store configuration"
+    } else if pair.0 != pair.1 {
+        "both cert_file and key_file must be specified for file-based configuration"
+    } else if !files && !store && !settings.bool(&key("insecure_skip_verify")) {
+        "mTLS enabled but no certificate configuration provided"
+    } else {
+        return;
+    };
+    problems.push(Problem::error(
+        settings.origin(&key("enabled")),
+        &format!("external_services.{service}.mtls"),
+        message,
+    ));
+}
+
+fn redis_versions(settings: &Settings, problems: &mut Vec<Problem>) {
+    for block in ["storage", "cache_storage", "analytics_storage"] {
+        let min = format!("{block}.tls_min_version");
+        // The names sort as the versions do, and an empty one means the default.
+        let (low, high) = (
+            settings.text(&min),
+            settings.text(&format!("{block}.tls_max_version")),
+        );
+        if !low.is_empty() && !high.is_empty() && low > high {
+            problems.push(
+                Problem::error(
+                    settings.origin(&min),
+                    &min,
+                    "MinVersion is higher than MaxVersion. Please specify a valid MinVersion that is lower or equal to MaxVersion",
+                )
+                .value(low),
+            );
+        }
+    }
+}
