@@ -45,12 +45,28 @@ pub(crate) fn read(text: &str, is_group: &dyn Fn(&str) -> bool) -> Result<Vec<Me
         });
     }
     let mut members = Vec::new();
-    walk(text, text, "", is_group, &mut members).map_err(|error| broken(text, &error))?;
+    let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+    walk(&Text { text, line_ends }, text, "", is_group, &mut members)
+        .map_err(|error| broken(text, &error))?;
     Ok(members)
 }
 
+/// The whole text, and where its lines end.
+struct Text<'a> {
+    text: &'a str,
+    line_ends: Vec<usize>,
+}
+
+impl Text<'_> {
+    /// The line a part of the text begins on.
+    fn line_of(&self, part: &str) -> usize {
+        let offset = (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        1 + self.line_ends.partition_point(|end| *end < offset)
+    }
+}
+
 fn walk(
-    text: &str,
+    text: &Text<'_>,
     object: &str,
     prefix: &str,
     is_group: &dyn Fn(&str) -> bool,
@@ -66,15 +82,9 @@ fn walk(
         if raw.get().starts_with('{') && is_group(&path.to_ascii_lowercase()) {
             walk(text, raw.get(), &path, is_group, found)?;
         } else {
-            let offset = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-            let line = 1 + text
-                .bytes()
-                .take(offset)
-                .filter(|byte| *byte == b'\n')
-                .count();
             found.push(Member {
                 path,
-                line,
+                line: text.line_of(raw.get()),
                 json: serde_json::from_str(raw.get())?,
             });
         }

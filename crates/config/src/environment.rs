@@ -39,29 +39,28 @@ pub(crate) fn give(
     }
     let mut features: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     for (name, text) in env {
-        let Some(owner) = [Owner::Tyk, Owner::Own]
-            .into_iter()
-            .find(|owner| name.starts_with(owner.prefix()))
-        else {
-            continue;
-        };
-        let tail = &name[owner.prefix().len()..];
         if let Some((key, canonical)) = names.get(name) {
             let overruled =
                 !canonical && key.env_name().is_some_and(|name| env.contains_key(&name));
             if !overruled {
                 judge(key, name, text, settings, problems);
             }
-        } else if name == OMIT_FILE || is_of_orchestrator(tail) {
-        } else if let Some(feature) = Some(owner)
-            .filter(|owner| *owner == Owner::Tyk)
-            .and_then(|_| foreign::feature_of_env(tail))
-        {
-            if !matches!(text.trim(), "" | "0" | "false" | "FALSE" | "False") {
-                features.entry(feature.name).or_default().push(name.clone());
-            }
-        } else {
-            problems.push(unknown(name, tail, owner, &names));
+            continue;
+        }
+        let owner = [Owner::Tyk, Owner::Own]
+            .into_iter()
+            .find(|owner| name.starts_with(owner.prefix()));
+        let Some(owner) = owner.filter(|_| name != OMIT_FILE) else {
+            continue;
+        };
+        let tail = &name[owner.prefix().len()..];
+        if is_of_orchestrator(tail) {
+            continue;
+        }
+        match foreign::feature_of_env(tail).filter(|_| owner == Owner::Tyk) {
+            Some(_) if matches!(text.trim(), "" | "0" | "false" | "FALSE" | "False") => {}
+            Some(feature) => features.entry(feature.name).or_default().push(name.clone()),
+            None => problems.push(unknown(name, tail, owner, &names)),
         }
     }
     for (feature, names) in features {
@@ -77,7 +76,10 @@ fn judge(key: &Key, name: &str, text: &str, settings: &mut Settings, problems: &
     let origin = Origin::Env(name.to_owned());
     match value::from_env(key.kind, text) {
         Ok(value) => settings.set(key, value, origin),
-        Err(rejection) => {
+        Err(mut rejection) => {
+            if text.trim().is_empty() {
+                rejection.hint = Some("unset the variable to leave the key alone".to_owned());
+            }
             problems.push(shown::rejected(
                 key,
                 key.path,

@@ -168,7 +168,7 @@ fn judge(taken: Taken, settings: &mut Settings, problems: &mut Vec<Problem>) {
     match value::from_json(key.kind, member.json) {
         Ok(value) => settings.set(key, value, origin),
         Err(rejection) => {
-            problems.push(shown::rejected(key, &member.path, origin, shown, rejection))
+            problems.push(shown::rejected(key, &member.path, origin, shown, rejection));
         }
     }
 }

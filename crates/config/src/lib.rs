@@ -14,6 +14,7 @@
 //! it as they were written.
 
 mod checked;
+mod compound;
 mod document;
 mod environment;
 mod file_keys;
@@ -39,13 +40,13 @@ pub use checked::{
     MutualTls, PolicySource, Redis, Renegotiation, Security, Server, Signals, TlsKeys,
     TrafficLimits, Upstream,
 };
-pub use load::{Loaded, load};
+pub use compound::{CertificatePair, MessageOverride, ProxyProtocol};
+pub use load::{Loaded, load, load_text};
 pub use page::reference_page;
 pub use paths::BasePaths;
 pub use ports::{PortNotAllowed, PortRules, PortWhitelist};
 pub use problem::{Origin, Problem, Problems, Severity};
 pub use secret::Secret;
-pub use value::{CertificatePair, MessageOverride, ProxyProtocol};
 
 #[cfg(test)]
 mod tests;

@@ -59,29 +59,74 @@ pub fn load(
     load_in(&working_dir, path, env)
 }
 
+/// As [`load`], for a text that is already at hand; nothing is read but what it refers to.
+///
+/// `path` is the file the text is said to come from: problems name it, and relative paths
+/// are relative to its directory.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_text(
+    path: &Path,
+    text: &str,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, Problems> {
+    let working_dir = path.parent().unwrap_or(Path::new("")).to_owned();
+    let env = env.into_iter().collect();
+    let file = if environment::omits_file(&env) {
+        None
+    } else {
+        Some((path.to_owned(), text.to_owned()))
+    };
+    read(&working_dir, Ok(file), &env)
+}
+
 /// As [`load`], with relative paths meant in `working_dir`.
 pub(crate) fn load_in(
     working_dir: &Path,
     path: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, Problems> {
-    let env: BTreeMap<String, String> = env.into_iter().collect();
+    let env = env.into_iter().collect();
+    let file = if environment::omits_file(&env) {
+        Ok(None)
+    } else {
+        find(working_dir, path, &env).map(Some)
+    };
+    read(working_dir, file, &env)
+}
+
+impl Loaded {
+    /// Takes warnings for errors, as `check --strict` does.
+    ///
+    /// # Errors
+    ///
+    /// [`Problems`] when there was a warning.
+    pub fn strict(mut self) -> Result<Self, Problems> {
+        for warning in &mut self.warnings {
+            warning.severity = Severity::Error;
+        }
+        match Problems::of(std::mem::take(&mut self.warnings)) {
+            Some(problems) => Err(problems),
+            None => Ok(self),
+        }
+    }
+}
+
+/// The passes after the file is found; `file` is `None` when there is to be none.
+fn read(
+    working_dir: &Path,
+    file: Result<Option<(PathBuf, String)>, Box<Problem>>,
+    env: &BTreeMap<String, String>,
+) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
     let mut complete = true;
-
-    let file = if environment::omits_file(&env) {
+    let file = file.unwrap_or_else(|problem| {
+        problems.push(*problem);
+        complete = false;
         None
-    } else {
-        let found = find(working_dir, path, &env).map_err(|problem| vec![problem]);
-        match found {
-            Ok(found) => Some(found),
-            Err(found) => {
-                problems.extend(found);
-                complete = false;
-                None
-            }
-        }
-    };
+    });
     let config_dir = file
         .as_ref()
         .and_then(|(path, _)| path.parent())
@@ -91,8 +136,8 @@ pub(crate) fn load_in(
         config_dir,
     });
 
-    let keys = FileKeys::new();
     if let Some((path, text)) = &file {
+        let keys = FileKeys::new();
         match document::read(text, &|group| keys.is_group(group)) {
             Ok(members) => keys.give(path, members, &mut settings, &mut problems),
             Err(broken) => {
@@ -101,26 +146,23 @@ pub(crate) fn load_in(
             }
         }
     }
-    environment::give(&env, &mut settings, &mut problems);
-    together::resolve_references(&env, &mut settings, &mut problems);
+    environment::give(env, &mut settings, &mut problems);
+    together::resolve_references(env, &mut settings, &mut problems);
+    // Without the file's values, what the rest says together would mislead.
     if complete {
         together::check(&settings, &mut problems);
     }
-    match Problems::of(problems.clone()) {
-        Some(problems) => Err(problems),
-        None => {
-            debug_assert!(
-                problems
-                    .iter()
-                    .all(|problem| problem.severity == Severity::Warning)
-            );
-            Ok(Loaded {
-                config: GatewayConfig::from_settings(&settings),
-                warnings: problems,
-                path: file.map(|(path, _)| path),
-            })
-        }
+    if problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Error)
+    {
+        return Err(Problems::of(problems).expect("one of them is an error"));
     }
+    Ok(Loaded {
+        config: GatewayConfig::from_settings(&settings),
+        warnings: problems,
+        path: file.map(|(path, _)| path),
+    })
 }
 
 /// The file to read and its text.
@@ -128,14 +170,14 @@ fn find(
     working_dir: &Path,
     explicit: Option<&Path>,
     env: &BTreeMap<String, String>,
-) -> Result<(PathBuf, String), Problem> {
+) -> Result<(PathBuf, String), Box<Problem>> {
     if let Some(path) = explicit {
         let path = working_dir.join(path);
         return match std::fs::read_to_string(&path) {
             Ok(text) => Ok((path, text)),
-            Err(error) => Err(not_read(path, &error).hint(
+            Err(error) => Err(Box::new(not_read(path, &error).hint(
                 "give the path of a configuration file, or make one with `portcullis quickstart`",
-            )),
+            ))),
         };
     }
     let mut candidates = vec![working_dir.join("tyk.conf")];
@@ -148,15 +190,18 @@ fn find(
         match std::fs::read_to_string(path) {
             Ok(text) => return Ok((path.clone(), text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(not_read(path.clone(), &error)),
+            Err(error) => return Err(Box::new(not_read(path.clone(), &error))),
         }
     }
     let tried: Vec<String> = candidates
         .iter()
         .map(|path| path.display().to_string())
         .collect();
-    Err(Problem::error(Origin::Default, "", format!("there is no configuration file; tried {}", tried.join(", ")))
-        .hint("make one with `portcullis quickstart`, name one with `--conf`, or set TYK_GW_OMITCONFIGFILE=true to use the environment alone"))
+    let message = format!("there is no configuration file; tried {}", tried.join(", "));
+    Err(Box::new(Problem::error(Origin::Default, "", message).hint(
+        "make one with `portcullis quickstart`, name one with `--conf`, \
+         or set TYK_GW_OMITCONFIGFILE=true to use the environment alone",
+    )))
 }
 
 fn not_read(path: PathBuf, error: &io::Error) -> Problem {

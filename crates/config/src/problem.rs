@@ -69,7 +69,7 @@ impl Problem {
         Self {
             severity,
             origin,
-            key: key.to_owned(),
+            key: one_line(key),
             value: None,
             message: message.into(),
             accepted: None,
@@ -124,6 +124,26 @@ impl Problems {
             .iter()
             .filter(|problem| problem.severity == Severity::Error)
     }
+}
+
+/// A key may be anything somebody wrote; it must not break out of its line.
+fn one_line(text: &str) -> String {
+    const LONGEST: usize = 120;
+    let mut shown: String = text
+        .chars()
+        .take(LONGEST)
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect();
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 impl std::error::Error for Problem {}

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use crate::compound::{CertificatePair, MessageOverride, ProxyProtocol};
 use crate::key::Key;
 use crate::paths::BasePaths;
 use crate::ports::PortRules;
 use crate::problem::Origin;
 use crate::secret::Secret;
 use crate::table;
-use crate::value::{self, CertificatePair, MessageOverride, ProxyProtocol, Value};
+use crate::value::{self, Value};
 
 /// The value of every key.
 pub(crate) struct Settings {

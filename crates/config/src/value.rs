@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value as Json;
 
+use crate::compound::{self, CertificatePair, MessageOverride, ProxyProtocol};
 use crate::key::Kind;
 use crate::ports::PortRules;
 use crate::secret::Secret;
@@ -30,49 +31,6 @@ pub(crate) enum Value {
     Messages(Vec<(String, MessageOverride)>),
     Ports(ProxyProtocol),
     Opaque(Json),
-}
-
-/// A server certificate as a pair of PEM files (`http_server_options.certificates`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificatePair {
-    /// Name the pair was meant for; the certificate's own names decide.
-    pub domain_name: String,
-    /// File of the certificate and its chain.
-    pub cert_file: String,
-    /// File of the private key.
-    pub key_file: String,
-}
-
-/// Text and status that replace those of an error answer (`override_messages`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MessageOverride {
-    /// The text; empty keeps the built-in one.
-    pub message: String,
-    /// The status; `None` keeps the built-in one.
-    pub code: Option<u16>,
-}
-
-/// Which listeners expect a PROXY protocol header (`portcullis.proxy_protocol`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProxyProtocol {
-    /// None.
-    Off,
-    /// Every listener.
-    Everywhere,
-    /// Listeners on these ports.
-    Ports(Vec<u16>),
-}
-
-impl ProxyProtocol {
-    /// Whether a listener on `port` expects the header.
-    #[must_use]
-    pub fn expected_on(&self, port: u16) -> bool {
-        match self {
-            Self::Off => false,
-            Self::Everywhere => true,
-            Self::Ports(ports) => ports.contains(&port),
-        }
-    }
 }
 
 /// Why a value is not accepted.
@@ -107,7 +65,7 @@ impl Rejection {
     }
 }
 
-type Judged = Result<Value, Rejection>;
+pub(crate) type Judged = Result<Value, Rejection>;
 
 /// Judges a value of the file. `null` never comes here: it means "not set".
 pub(crate) fn from_json(kind: Kind, json: Json) -> Judged {
@@ -140,10 +98,10 @@ pub(crate) fn from_json(kind: Kind, json: Json) -> Judged {
         Kind::ChoiceList(words) => choices(texts(json, kind)?, words),
         Kind::TextMap => text_map(json, kind).map(Value::Map),
         Kind::SecretMap => Ok(secrets(text_map(json, kind)?)),
-        Kind::CertificatePairs => certificate_pairs(json),
+        Kind::CertificatePairs => compound::certificate_pairs(json),
         Kind::PortRules => PortRules::from_json(json).map(Value::PortRules),
-        Kind::Messages => messages(json),
-        Kind::BoolOrPorts => bool_or_ports(json),
+        Kind::Messages => compound::messages(json),
+        Kind::BoolOrPorts => compound::bool_or_ports(json),
         Kind::Opaque => match json {
             Json::Object(_) => Ok(Value::Opaque(json)),
             other => Err(wrong_type(&other, "an object", kind)),
@@ -183,12 +141,12 @@ pub(crate) fn from_env(kind: Kind, value: &str) -> Judged {
         Kind::TextMap => split_map(value, false).map(Value::Map),
         Kind::SecretMap => split_map(value, true).map(secrets),
         Kind::BoolOrPorts => match from_env(Kind::Bool, trimmed) {
-            Ok(Value::Bool(value)) => Ok(Value::Ports(all_or_none(value))),
+            Ok(Value::Bool(value)) => Ok(Value::Ports(compound::all_or_none(value))),
             _ => split_list(trimmed)
                 .iter()
                 .map(|port| {
                     port.parse()
-                        .map_err(|_| Rejection::new(format!("`{port}` is not a port")))
+                        .map_err(|_| Rejection::new(format!("{port:?} is not a port")))
                 })
                 .collect::<Result<_, _>>()
                 .map(|ports| Value::Ports(ProxyProtocol::Ports(ports))),
@@ -214,16 +172,8 @@ fn without_position(error: &serde_json::Error) -> String {
         .to_owned()
 }
 
-fn all_or_none(value: bool) -> ProxyProtocol {
-    if value {
-        ProxyProtocol::Everywhere
-    } else {
-        ProxyProtocol::Off
-    }
-}
-
 /// Says what the value is instead of what it should be, and notices numbers in quotes.
-fn wrong_type(found: &Json, wanted: &str, kind: Kind) -> Rejection {
+pub(crate) fn wrong_type(found: &Json, wanted: &str, kind: Kind) -> Rejection {
     let is = match found {
         Json::Null => "null",
         Json::Bool(_) => "true or false",
@@ -417,118 +367,13 @@ fn split_map(value: &str, secret: bool) -> Result<Vec<(String, String)>, Rejecti
         .into_iter()
         .map(|pair| match pair.rsplit_once(':') {
             Some((name, text)) => Ok((name.to_owned(), text.to_owned())),
-            None if secret => Err(Rejection::new("invalid map item: \"(redacted)\"")
-                .hint("write `name:text,name:text`")),
-            None => Err(Rejection::new(format!("invalid map item: \"{pair}\""))
-                .hint("write `name:text,name:text`")),
+            None => {
+                // A comma inside a PEM block tears it apart; a part of a key is as secret as the key.
+                let hidden = secret || value.contains("-----") || pair.len() > 100;
+                let shown = if hidden { "(redacted)" } else { &pair };
+                Err(Rejection::new(format!("invalid map item: \"{shown}\""))
+                    .hint("write `name:text,name:text`"))
+            }
         })
         .collect()
-}
-
-fn certificate_pairs(json: Json) -> Judged {
-    let Json::Array(items) = json else {
-        return Err(wrong_type(&json, "a list", Kind::CertificatePairs));
-    };
-    let mut pairs = Vec::with_capacity(items.len());
-    for (index, item) in items.into_iter().enumerate() {
-        let Json::Object(members) = item else {
-            return Err(Rejection::at(format!("[{index}]"), "is not an object"));
-        };
-        let mut pair = CertificatePair {
-            domain_name: String::new(),
-            cert_file: String::new(),
-            key_file: String::new(),
-        };
-        for (name, value) in members {
-            let inside = format!("[{index}].{name}");
-            let field = match name.to_ascii_lowercase().as_str() {
-                "domain_name" => &mut pair.domain_name,
-                "cert_file" => &mut pair.cert_file,
-                "key_file" => &mut pair.key_file,
-                _ => return Err(Rejection::at(inside, "is not a key of a certificate pair")),
-            };
-            match value {
-                Json::String(text) => *field = text,
-                Json::Null => {}
-                other => {
-                    return Err(Rejection {
-                        inside,
-                        ..wrong_type(&other, "a text", Kind::Text)
-                    });
-                }
-            }
-        }
-        for (name, file) in [("cert_file", &pair.cert_file), ("key_file", &pair.key_file)] {
-            if file.is_empty() {
-                return Err(Rejection::at(format!("[{index}].{name}"), "names no file"));
-            }
-        }
-        pairs.push(pair);
-    }
-    Ok(Value::CertificatePairs(pairs))
-}
-
-fn messages(json: Json) -> Judged {
-    let Json::Object(members) = json else {
-        return Err(wrong_type(&json, "an object", Kind::Messages));
-    };
-    let mut messages = Vec::with_capacity(members.len());
-    for (id, value) in members {
-        let inside = format!("[{id:?}]");
-        let Json::Object(fields) = value else {
-            return Err(Rejection::at(inside, "is not an object"));
-        };
-        let mut message = MessageOverride {
-            message: String::new(),
-            code: None,
-        };
-        for (name, value) in fields {
-            match (name.to_ascii_lowercase().as_str(), value) {
-                ("message", Json::String(text)) => message.message = text,
-                ("code", Json::Number(number)) => match number.as_u64() {
-                    Some(0) => {}
-                    Some(code @ 100..=999) => message.code = u16::try_from(code).ok(),
-                    _ => {
-                        return Err(Rejection::at(
-                            format!("{inside}.code"),
-                            "is not an HTTP status",
-                        ));
-                    }
-                },
-                (_, Json::Null) => {}
-                _ => {
-                    return Err(Rejection::at(
-                        format!("{inside}.{name}"),
-                        "is neither a text `message` nor a number `code`",
-                    ));
-                }
-            }
-        }
-        messages.push((id, message));
-    }
-    Ok(Value::Messages(messages))
-}
-
-fn bool_or_ports(json: Json) -> Judged {
-    match json {
-        Json::Bool(value) => Ok(Value::Ports(all_or_none(value))),
-        Json::Array(items) => items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| {
-                item.as_u64()
-                    .and_then(|port| u16::try_from(port).ok())
-                    .filter(|port| *port > 0)
-                    .ok_or_else(|| {
-                        Rejection::at(format!("[{index}]"), "is not a port from 1 to 65535")
-                    })
-            })
-            .collect::<Result<_, _>>()
-            .map(|ports| Value::Ports(ProxyProtocol::Ports(ports))),
-        other => Err(wrong_type(
-            &other,
-            "true, false or a list",
-            Kind::BoolOrPorts,
-        )),
-    }
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::compound::MessageOverride;
 use crate::secret::Secret;
 use crate::settings::Settings;
-use crate::value::MessageOverride;
 
 /// Where policies come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

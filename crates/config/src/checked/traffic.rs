@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::compound::{CertificatePair, ProxyProtocol};
 use crate::ports::PortWhitelist;
 use crate::secret::Secret;
 use crate::settings::Settings;
-use crate::value::{CertificatePair, ProxyProtocol};
 
 /// Addresses, ports and host names.
 #[derive(Debug, Clone, PartialEq)]
@@ -174,8 +174,6 @@ pub struct TrafficLimits {
     pub idle_timeout: Duration,
     /// Requests one HTTP/2 connection may have under way.
     pub max_concurrent_streams: u32,
-    /// Client connections per worker; `None` means no limit.
-    pub max_connections: Option<usize>,
     /// Age at which ticket keys are replaced; `None` switches resumption off.
     pub ticket_rotation: Option<Duration>,
 }
@@ -197,7 +195,6 @@ impl TrafficLimits {
                 settings.integer("portcullis.max_concurrent_streams"),
             )
             .expect("the kind of the key limits it"),
-            max_connections: settings.limit("portcullis.max_connections"),
             ticket_rotation: settings.duration("portcullis.ticket_rotation"),
         }
     }

@@ -115,13 +115,6 @@ pub(super) const OWN: Section = Section {
             "Requests one HTTP/2 client connection may have under way.",
         ),
         own(
-            "portcullis.max_connections",
-            "MAX_CONNECTIONS",
-            at_least(0),
-            "0",
-            "Client connections per worker; at the limit new ones wait in the operating system's queue. 0 means no limit.",
-        ),
-        own(
             "portcullis.ticket_rotation",
             "TICKET_ROTATION",
             Kind::Seconds(0),
