@@ -238,8 +238,24 @@ pub(crate) fn is_off(json: &Json) -> bool {
         Json::Number(number) => number.as_f64() == Some(0.0),
         Json::String(text) => text.is_empty(),
         Json::Array(items) => items.is_empty(),
-        Json::Object(members) => members.values().all(is_off),
+        // Numbers and names beside a switch that is off mean nothing.
+        Json::Object(members) => match switch(members) {
+            Some(on) => !on,
+            None => members.values().all(is_off),
+        },
     }
+}
+
+/// Whether the members hold a switch, and how it stands. Any switch that is on counts.
+fn switch(members: &serde_json::Map<String, Json>) -> Option<bool> {
+    members
+        .iter()
+        .filter_map(|(name, value)| match (name.to_ascii_lowercase(), value) {
+            (name, Json::Bool(off)) if name == "disable" => Some(!off),
+            (name, Json::Bool(on)) if name.starts_with("enable") => Some(*on),
+            _ => None,
+        })
+        .reduce(|one, other| one || other)
 }
 
 fn covers(name: &str, key: &str, separator: char) -> bool {
@@ -266,7 +282,12 @@ mod tests {
         assert!(is_off(
             &json!({"enabled": false, "name": "", "options": {}, "size": 0})
         ));
-        assert!(!is_off(&json!({"enabled": false, "list": [0]})));
+        assert!(is_off(&json!({"enabled": false, "ttl": 3600})));
+        assert!(is_off(
+            &json!({"disable": true, "config": {"time_wait": 10}})
+        ));
+        assert!(!is_off(&json!({"enable_geo_ip": false, "enabled": true})));
+        assert!(!is_off(&json!({"name": "x", "list": [0]})));
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod paths;
 mod ports;
 mod problem;
 mod reference;
+mod schema;
 mod secret;
 mod settings;
 mod shown;
@@ -46,6 +47,7 @@ pub use page::reference_page;
 pub use paths::BasePaths;
 pub use ports::{PortNotAllowed, PortRules, PortWhitelist};
 pub use problem::{Origin, Problem, Problems, Severity};
+pub use schema::json_schema;
 pub use secret::Secret;
 
 #[cfg(test)]

@@ -152,6 +152,7 @@ fn read(
     if complete {
         together::check(&settings, &mut problems);
     }
+    problems.sort_by_key(position);
     if problems
         .iter()
         .any(|problem| problem.severity == Severity::Error)
@@ -163,6 +164,15 @@ fn read(
         warnings: problems,
         path: file.map(|(path, _)| path),
     })
+}
+
+/// Problems are read from the top of the file to its end, then the environment.
+fn position(problem: &Problem) -> (u8, usize) {
+    match &problem.origin {
+        Origin::File { line, .. } => (0, line.unwrap_or_default()),
+        Origin::Env(_) => (1, 0),
+        Origin::Default => (2, 0),
+    }
 }
 
 /// The file to read and its text.

@@ -25,8 +25,8 @@ pub(super) const DEFINITIONS: Section = Section {
             "policies.policy_source",
             "POLICIES_POLICYSOURCE",
             Kind::Choice(&["", "file", "service", "rpc"]),
-            "\"\"",
-            "Where policies come from: a file, the Dashboard or the bridge.",
+            "\"file\"",
+            "Where policies come from: a file, the Dashboard or the bridge; empty means a file.",
         )
         .not_yet("policies"),
         tyk(

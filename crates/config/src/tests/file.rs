@@ -141,6 +141,11 @@ fn every_problem_is_reported_at_once_with_line_key_and_what_is_accepted() {
         assert!(found.contains(&expected), "{expected:?} in {found:#?}");
     }
     assert_eq!(found.len(), 6);
+    assert_eq!(found[0].0, "listen_port", "the report follows the file");
+    assert_eq!(
+        found[5].0, "control_api_port",
+        "the environment comes after it"
+    );
     let quoted = problems
         .errors()
         .find(|problem| problem.key == "listen_port")
