@@ -1,0 +1,112 @@
+//! The one server certificate every peer presents: P-256, for `localhost`, from a CA made
+//! for this run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use openssl::asn1::Asn1Time;
+use openssl::bn::{BigNum, MsbOption};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::extension::{
+    BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
+};
+use openssl::x509::{X509, X509Builder, X509Name, X509NameBuilder};
+
+use crate::client::SERVER_NAME;
+use crate::error::Error;
+
+/// Where the certificate's files are.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    /// The certificate and its key in one file.
+    pub(crate) both: PathBuf,
+    /// The certificate alone.
+    pub(crate) certificate: PathBuf,
+    /// The key alone.
+    pub(crate) key: PathBuf,
+    /// The CA that signed it.
+    pub(crate) authority: PathBuf,
+}
+
+impl Pair {
+    /// Makes a CA and a server certificate and writes them into `dir`.
+    pub(crate) fn make(dir: &Path) -> Result<Self, Error> {
+        let authority_key = key()?;
+        let authority = authority(&authority_key)?;
+        let key = key()?;
+        let certificate = server(&key, &authority, &authority_key)?.to_pem()?;
+        let key = key.private_key_to_pem_pkcs8()?;
+
+        let write = |name: &str, bytes: &[u8]| {
+            let path = dir.join(name);
+            fs::write(&path, bytes).map_err(Error::io(format!("write {}", path.display())))?;
+            Ok::<_, Error>(path)
+        };
+        Ok(Self {
+            both: write("server.both.pem", &[&certificate[..], &key].concat())?,
+            certificate: write("server.pem", &certificate)?,
+            key: write("server.key", &key)?,
+            authority: write("ca.pem", &authority.to_pem()?)?,
+        })
+    }
+}
+
+fn key() -> Result<PKey<Private>, ErrorStack> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    PKey::from_ec_key(EcKey::generate(&group)?)
+}
+
+fn authority(key: &PKey<Private>) -> Result<X509, ErrorStack> {
+    let name = name("benchmark CA")?;
+    let mut builder = started(&name, key)?;
+    builder.set_issuer_name(&name)?;
+    builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
+    builder.append_extension(KeyUsage::new().critical().key_cert_sign().build()?)?;
+    builder.sign(key, MessageDigest::sha256())?;
+    Ok(builder.build())
+}
+
+fn server(
+    key: &PKey<Private>,
+    authority: &X509,
+    authority_key: &PKey<Private>,
+) -> Result<X509, ErrorStack> {
+    let mut builder = started(&*name(SERVER_NAME)?, key)?;
+    builder.set_issuer_name(authority.subject_name())?;
+    builder.append_extension(BasicConstraints::new().critical().build()?)?;
+    builder.append_extension(KeyUsage::new().critical().digital_signature().build()?)?;
+    builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;
+    let names = SubjectAlternativeName::new()
+        .dns(SERVER_NAME)
+        .ip("127.0.0.1")
+        .build(&builder.x509v3_context(Some(authority), None))?;
+    builder.append_extension(names)?;
+    builder.sign(authority_key, MessageDigest::sha256())?;
+    Ok(builder.build())
+}
+
+fn started(
+    subject: &openssl::x509::X509NameRef,
+    key: &PKey<Private>,
+) -> Result<X509Builder, ErrorStack> {
+    let mut builder = X509::builder()?;
+    builder.set_version(2)?; // X.509 v3
+    let mut serial = BigNum::new()?;
+    serial.rand(120, MsbOption::MAYBE_ZERO, false)?;
+    builder.set_serial_number(&*serial.to_asn1_integer()?)?;
+    builder.set_subject_name(subject)?;
+    builder.set_pubkey(key)?;
+    builder.set_not_before(&*Asn1Time::days_from_now(0)?)?;
+    builder.set_not_after(&*Asn1Time::days_from_now(2)?)?;
+    Ok(builder)
+}
+
+fn name(common_name: &str) -> Result<X509Name, ErrorStack> {
+    let mut name = X509NameBuilder::new()?;
+    name.append_entry_by_nid(Nid::COMMONNAME, common_name)?;
+    Ok(name.build())
+}

@@ -1,0 +1,99 @@
+//! Envoy: one worker thread beside its main thread, HTTP connection manager and router.
+
+use serde_json::json;
+
+use super::{Peer, ask_version};
+use crate::error::Error;
+use crate::lab::{Lab, Site};
+use crate::process::Invocation;
+
+pub(super) struct Envoy;
+
+impl Peer for Envoy {
+    fn name(&self) -> &'static str {
+        "envoy"
+    }
+
+    fn version(&self, lab: &Lab) -> Result<String, Error> {
+        ask_version(self.name(), &lab.programs.envoy, "--version")
+    }
+
+    fn set_up(&self, site: &Site<'_>) -> Result<Invocation, Error> {
+        let upstream = site.lab.upstream;
+        let pair = &site.lab.pair;
+        let conf = json!({"static_resources": {
+            "listeners": [{
+                "name": "clients",
+                "address": {"socket_address": {"address": "127.0.0.1", "port_value": site.port}},
+                "filter_chains": [{
+                    "transport_socket": {
+                        "name": "envoy.transport_sockets.tls",
+                        "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                            "common_tls_context": {
+                                "alpn_protocols": ["h2", "http/1.1"],
+                                "tls_params": {
+                                    "tls_minimum_protocol_version": "TLSv1_2",
+                                    "tls_maximum_protocol_version": "TLSv1_3"
+                                },
+                                "tls_certificates": [{
+                                    "certificate_chain": {"filename": pair.certificate},
+                                    "private_key": {"filename": pair.key}
+                                }]
+                            }
+                        }
+                    },
+                    "filters": [{
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                            "stat_prefix": "clients",
+                            "codec_type": "AUTO",
+                            // Makes it add X-Forwarded-For and X-Forwarded-Proto, as the others do.
+                            "use_remote_address": true,
+                            // What the others do not do, it need not do either.
+                            "generate_request_id": false,
+                            "http_filters": [{
+                                "name": "envoy.filters.http.router",
+                                "typed_config": {
+                                    "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+                                    "suppress_envoy_headers": true
+                                }
+                            }],
+                            "route_config": {
+                                "virtual_hosts": [{
+                                    "name": "pages",
+                                    "domains": ["*"],
+                                    "routes": [{
+                                        "match": {"prefix": "/"},
+                                        "route": {"cluster": "pages", "timeout": "600s"}
+                                    }]
+                                }]
+                            }
+                        }
+                    }]
+                }]
+            }],
+            "clusters": [{
+                "name": "pages",
+                "type": "STATIC",
+                "connect_timeout": "5s",
+                "load_assignment": {
+                    "cluster_name": "pages",
+                    "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
+                        "address": upstream.ip().to_string(), "port_value": upstream.port()
+                    }}}}]}]
+                }
+            }]
+        }});
+        let conf = site.write("envoy.json", &format!("{conf:#}"))?;
+        Ok(Invocation::of(&site.lab.programs.envoy)
+            .arg("--config-path")
+            .arg(conf)
+            .arg("--concurrency")
+            .arg("1")
+            .arg("--disable-hot-restart")
+            .arg("--log-level")
+            .arg("error"))
+    }
+}

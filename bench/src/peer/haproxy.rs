@@ -1,0 +1,58 @@
+//! HAProxy: one thread, HTTP mode, connections to the upstream shared among clients.
+
+use super::{Peer, ask_version};
+use crate::error::Error;
+use crate::lab::{Lab, Site};
+use crate::process::Invocation;
+
+pub(super) struct Haproxy;
+
+impl Peer for Haproxy {
+    fn name(&self) -> &'static str {
+        "haproxy"
+    }
+
+    fn version(&self, lab: &Lab) -> Result<String, Error> {
+        ask_version(self.name(), &lab.programs.haproxy, "-v")
+    }
+
+    fn set_up(&self, site: &Site<'_>) -> Result<Invocation, Error> {
+        let port = site.port;
+        let upstream = site.lab.upstream;
+        let pair = site.lab.pair.both.display();
+        // HAProxy prefers its own order of suites; the client's first is made its first.
+        let conf = site.write(
+            "haproxy.cfg",
+            &format!(
+                r"global
+    nbthread 1
+    maxconn 8000
+    ssl-default-bind-options ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.3
+    ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256
+
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 600s
+    timeout server 600s
+    timeout http-keep-alive 600s
+    option forwardfor
+    # A new client takes an idle upstream connection too, as it does with every other peer.
+    http-reuse always
+
+frontend clients
+    bind 127.0.0.1:{port} ssl crt {pair} alpn h2,http/1.1
+    http-request set-header X-Forwarded-Proto https
+    default_backend pages
+
+backend pages
+    server pages {upstream}
+"
+            ),
+        )?;
+        Ok(Invocation::of(&site.lab.programs.haproxy)
+            .arg("-db")
+            .arg("-f")
+            .arg(conf))
+    }
+}

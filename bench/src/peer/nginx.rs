@@ -1,0 +1,88 @@
+//! nginx: one worker, `proxy_pass` to a kept-alive upstream.
+
+use super::{Peer, ask_version};
+use crate::error::Error;
+use crate::lab::{Lab, Site};
+use crate::process::Invocation;
+
+pub(super) struct Nginx;
+
+impl Peer for Nginx {
+    fn name(&self) -> &'static str {
+        "nginx"
+    }
+
+    fn version(&self, lab: &Lab) -> Result<String, Error> {
+        ask_version(self.name(), &lab.programs.nginx, "-v")
+    }
+
+    fn set_up(&self, site: &Site<'_>) -> Result<Invocation, Error> {
+        let dir = site.dir.display();
+        let port = site.port;
+        let upstream = site.lab.upstream;
+        let certificate = site.lab.pair.certificate.display();
+        let key = site.lab.pair.key.display();
+        // Root's nginx would drop to a user who cannot enter the temporary directory.
+        let user = if rustix::process::geteuid().is_root() {
+            "user root root;"
+        } else {
+            ""
+        };
+        let conf = site.write(
+            "nginx.conf",
+            &format!(
+                r#"{user}
+daemon off;
+pid {dir}/nginx.pid;
+error_log {dir}/error.log warn;
+worker_processes 1;
+events {{ worker_connections 8000; }}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+
+    # No request may find its connection closed for age or use.
+    keepalive_timeout 600s;
+    keepalive_requests 1000000000;
+
+    ssl_certificate {certificate};
+    ssl_certificate_key {key};
+    ssl_protocols TLSv1.2 TLSv1.3;
+
+    upstream pages {{
+        server {upstream};
+        keepalive 256;
+        keepalive_requests 1000000000;
+        keepalive_timeout 600s;
+    }}
+    server {{
+        listen 127.0.0.1:{port} ssl http2;
+        server_name localhost;
+        location / {{
+            proxy_pass http://pages;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            # A response is never written to disk.
+            proxy_max_temp_file_size 0;
+        }}
+    }}
+}}
+"#
+            ),
+        )?;
+        Ok(Invocation::of(&site.lab.programs.nginx)
+            .arg("-e")
+            .arg(site.dir.join("start.log"))
+            .arg("-p")
+            .arg(&site.dir)
+            .arg("-c")
+            .arg(conf))
+    }
+}

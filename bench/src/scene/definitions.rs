@@ -1,0 +1,206 @@
+//! Ten thousand API definitions: how long they take to load, what they keep, and what light
+//! traffic feels while they are loaded again and again.
+//!
+//! Nobody is pinned here: a reload works beside the worker that serves, on another core where
+//! there is one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Scene, Values};
+use crate::client::http1::{Http1, request};
+use crate::client::light::{Pace, latencies, percentile};
+use crate::client::{Dial, Failure, Offer};
+use crate::error::Error;
+use crate::lab::{Cores, Lab, listen_path};
+use crate::load::Timing;
+use crate::measure::{Goal, Measure};
+use crate::peer::{Peer, Running, SECRET};
+use crate::upstream::Page;
+use crate::usage;
+
+const DEFINITIONS: usize = 10_000;
+
+/// 400 requests a second.
+const LIGHT: Pace = Pace {
+    connections: 4,
+    every: Duration::from_millis(10),
+};
+
+/// Of so many definitions, one is asked for; the step spreads them over all.
+const ASKED_EVERY: usize = 37;
+
+pub(super) struct Definitions;
+
+impl Scene for Definitions {
+    fn name(&self) -> &'static str {
+        "definitions"
+    }
+
+    fn title(&self) -> &'static str {
+        "10,000 API definitions"
+    }
+
+    fn measures(&self) -> &'static [Measure] {
+        const {
+            &[
+                Measure::cost(
+                    "load_seconds",
+                    "s from start to serving",
+                    &[Goal::AtMost(2.0)],
+                ),
+                Measure::cost("mib_loaded", "MiB RSS", &[Goal::AtMost(100.0)]),
+                Measure::shown("p99_rest_us", "p99 µs at rest"),
+                Measure::shown("p99_reloading_us", "p99 µs while reloading"),
+                Measure::cost(
+                    "p99_ratio",
+                    "p99 while reloading / at rest",
+                    &[Goal::AtMost(2.0)],
+                ),
+                Measure::shown("reload_ms", "ms per reload"),
+                Measure::noted("reloads", "reloads in the window"),
+                Measure::noted("p50_rest_us", "p50 µs at rest"),
+                Measure::noted("p50_reloading_us", "p50 µs while reloading"),
+                Measure::noted("mib_reloaded", "MiB RSS after reloads"),
+            ]
+        }
+    }
+
+    fn suits(&self, peer: &dyn Peer) -> bool {
+        peer.loads_definitions()
+    }
+
+    fn play<'a>(&'a self, peer: &'a dyn Peer, lab: &'a Lab, timing: Timing) -> Values<'a> {
+        Box::pin(async move {
+            let _unpinned = Unpinned::until_dropped(&lab.cores)?;
+            let running = Running::with_definitions(peer, lab, DEFINITIONS).await?;
+            let at_once = usage::resident(&running.processes());
+            let dial = running.dial(Offer::Http1)?;
+            let requests: Vec<_> = (0..DEFINITIONS)
+                .step_by(ASKED_EVERY)
+                .map(|api| {
+                    request(
+                        &format!("{}{}", listen_path(api), &Page::Small.path()[1..]),
+                        "",
+                    )
+                })
+                .collect();
+
+            // Also lets what was needed only for loading go.
+            traffic(&dial, &requests, timing.warm_up).await?;
+            let loaded = at_once.max(usage::resident(&running.processes()));
+            let rest = traffic(&dial, &requests, timing.window).await?;
+
+            let reloading = Reloading::start(&dial);
+            let disturbed = traffic(&dial, &requests, timing.window).await;
+            let reloads = reloading.end().await.map_err(failed)?;
+            let disturbed = disturbed?;
+            let reloaded = usage::resident(&running.processes());
+
+            let micros = |latencies: &[Duration], share| {
+                percentile(latencies, share)
+                    .map(|latency| latency.as_secs_f64() * 1e6)
+                    .ok_or(Error::NothingDone)
+            };
+            let (rest_99, disturbed_99) = (micros(&rest, 0.99)?, micros(&disturbed, 0.99)?);
+            Ok(vec![
+                running.took.as_secs_f64(),
+                mib(loaded),
+                rest_99,
+                disturbed_99,
+                disturbed_99 / rest_99,
+                reloads.mean.as_secs_f64() * 1e3,
+                f64::from(reloads.count),
+                micros(&rest, 0.5)?,
+                micros(&disturbed, 0.5)?,
+                mib(reloaded),
+            ])
+        })
+    }
+}
+
+async fn traffic(
+    dial: &Dial,
+    requests: &[Vec<u8>],
+    window: Duration,
+) -> Result<Vec<Duration>, Error> {
+    latencies(dial, LIGHT, requests, window)
+        .await
+        .map_err(failed)
+}
+
+fn failed(first: Failure) -> Error {
+    Error::FailedRequests {
+        failed: 1,
+        succeeded: 0,
+        first,
+    }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1024.0 * 1024.0)
+}
+
+/// Reloads one after the other, each awaited before the next.
+struct Reloading {
+    over: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Result<Reloads, Failure>>,
+}
+
+struct Reloads {
+    count: u32,
+    mean: Duration,
+}
+
+impl Reloading {
+    fn start(dial: &Dial) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (dial, seen) = (dial.clone(), Arc::clone(&over));
+        let task = tokio::spawn(async move {
+            let reload = request(
+                "/tyk/reload?block=true",
+                &format!("X-Tyk-Authorization: {SECRET}\r\n"),
+            );
+            let start = Instant::now();
+            let mut count = 0;
+            let mut connection = Http1::open(&dial, 4096).await?;
+            // At least one, however short the window is.
+            while count == 0 || !seen.load(Ordering::Relaxed) {
+                connection.ask(&reload).await?;
+                count += 1;
+            }
+            Ok(Reloads {
+                count,
+                mean: start.elapsed() / count,
+            })
+        });
+        Self { over, task }
+    }
+
+    async fn end(self) -> Result<Reloads, Failure> {
+        self.over.store(true, Ordering::Relaxed);
+        let limit = Duration::from_secs(60);
+        match tokio::time::timeout(limit, self.task).await {
+            Ok(reloads) => reloads.expect("the task does not panic"),
+            Err(_) => Err(Failure::Late(limit.as_secs())),
+        }
+    }
+}
+
+/// Lets this thread run on every core while it lives.
+struct Unpinned<'a>(&'a Cores);
+
+impl<'a> Unpinned<'a> {
+    fn until_dropped(cores: &'a Cores) -> Result<Self, Error> {
+        cores.roam()?;
+        Ok(Self(cores))
+    }
+}
+
+impl Drop for Unpinned<'_> {
+    fn drop(&mut self) {
+        // It worked before; should it fail now, the load keeps every core, which only adds noise.
+        drop(self.0.settle());
+    }
+}

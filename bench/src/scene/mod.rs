@@ -1,0 +1,68 @@
+//! The scenes: what is done to a peer and which numbers come of it.
+//!
+//! A new scene is a file here and a line in [`all`].
+
+mod definitions;
+mod download;
+mod http2;
+mod idle;
+mod keep_alive;
+mod new_connection;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::error::Error;
+use crate::lab::Lab;
+use crate::load::{Cost, Timing};
+use crate::measure::Measure;
+use crate::peer::Peer;
+
+/// The values of one round, in the order of [`Scene::measures`].
+pub(crate) type Values<'a> = Pin<Box<dyn Future<Output = Result<Vec<f64>, Error>> + 'a>>;
+
+/// A way to use a peer.
+pub(crate) trait Scene {
+    /// Its name in options and JSON.
+    fn name(&self) -> &'static str;
+
+    /// What happens, in a few words.
+    fn title(&self) -> &'static str;
+
+    /// The numbers one round yields.
+    fn measures(&self) -> &'static [Measure];
+
+    /// Whether this peer can take part.
+    fn suits(&self, peer: &dyn Peer) -> bool {
+        peer.terminates_tls()
+    }
+
+    /// Starts the peer, uses it, and ends it.
+    fn play<'a>(&'a self, peer: &'a dyn Peer, lab: &'a Lab, timing: Timing) -> Values<'a>;
+}
+
+/// Every known scene, in the order of the table.
+pub(crate) fn all() -> Vec<Box<dyn Scene>> {
+    vec![
+        Box::new(keep_alive::KeepAlive),
+        Box::new(http2::Http2Streams),
+        Box::new(new_connection::NewConnection),
+        Box::new(download::Download),
+        Box::new(idle::Idle),
+        Box::new(definitions::Definitions),
+    ]
+}
+
+/// The values of a scene that measures a load: its cost in microseconds, the rate, and how busy
+/// both sides were.
+fn values(cost: Cost) -> Vec<f64> {
+    vec![
+        cost.cpu.as_secs_f64() * 1e6,
+        cost.rate,
+        cost.proxy_busy * 100.0,
+        cost.load_busy * 100.0,
+    ]
+}
+
+const PROXY_BUSY: Measure = Measure::noted("proxy_busy_percent", "proxy's core busy, %");
+const LOAD_BUSY: Measure = Measure::noted("load_busy_percent", "load's core busy, %");

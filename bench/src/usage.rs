@@ -1,0 +1,133 @@
+//! What a group of processes has used, read from `/proc`: CPU time and memory.
+//!
+//! CPU time comes from each thread's `schedstat`, in nanoseconds. A thread that has ended
+//! takes its `schedstat` along, so the sum is compared with the processes' own tick
+//! counters, which keep the time of ended threads, and the larger reading counts.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// Every process of the group led by `leader`, itself included.
+pub(crate) fn processes(leader: u32) -> Vec<u32> {
+    numbers_in(Path::new("/proc"))
+        .filter(|pid| *pid == leader || stat_field(*pid, GROUP) == Some(u64::from(leader)))
+        .collect()
+}
+
+/// CPU time used so far.
+#[derive(Debug)]
+pub(crate) struct Cpu {
+    nanoseconds: BTreeMap<(u32, u32), u64>,
+    ticks: u64,
+}
+
+impl Cpu {
+    /// Reads what `processes` have used since each started.
+    pub(crate) fn of(processes: &[u32]) -> Self {
+        let mut nanoseconds = BTreeMap::new();
+        let mut ticks = 0;
+        for &pid in processes {
+            ticks +=
+                stat_field(pid, USER_TIME).unwrap_or(0) + stat_field(pid, SYSTEM_TIME).unwrap_or(0);
+            for thread in numbers_in(Path::new(&format!("/proc/{pid}/task"))) {
+                let path = format!("/proc/{pid}/task/{thread}/schedstat");
+                if let Some(used) = fs::read_to_string(path)
+                    .ok()
+                    .and_then(|text| text.split_ascii_whitespace().next()?.parse().ok())
+                {
+                    nanoseconds.insert((pid, thread), used);
+                }
+            }
+        }
+        Self { nanoseconds, ticks }
+    }
+
+    /// The time used from `before` until this reading.
+    pub(crate) fn since(&self, before: &Self) -> Duration {
+        let exact: u64 = self
+            .nanoseconds
+            .iter()
+            .map(|(thread, used)| {
+                used - before
+                    .nanoseconds
+                    .get(thread)
+                    .copied()
+                    .unwrap_or(0)
+                    .min(*used)
+            })
+            .sum();
+        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
+        // Two ticks of doubt: both readings are rounded down.
+        let counted = self.ticks.saturating_sub(before.ticks).saturating_sub(2) * tick;
+        Duration::from_nanos(exact.max(counted))
+    }
+}
+
+/// Resident memory of all `processes` together, in bytes.
+pub(crate) fn resident(processes: &[u32]) -> u64 {
+    processes.iter().filter_map(|pid| resident_of(*pid)).sum()
+}
+
+fn resident_of(pid: u32) -> Option<u64> {
+    // The roll-up walks the page tables; the status line lags behind by some pages per thread.
+    let from = |file: &str, key: &str| -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    };
+    from("smaps_rollup", "Rss:").or_else(|| from("status", "VmRSS:"))
+}
+
+/// Positions in `/proc/PID/stat`, counted from the field after the command's name.
+const GROUP: usize = 2;
+const USER_TIME: usize = 11;
+const SYSTEM_TIME: usize = 12;
+
+fn stat_field(pid: u32, field: usize) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold spaces and brackets; the last bracket ends it.
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(field)?.parse().ok()
+}
+
+fn numbers_in(dir: &Path) -> impl Iterator<Item = u32> + use<> {
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn burnt_time_is_counted_also_when_its_thread_has_ended() {
+        let own = [std::process::id()];
+        let before = Cpu::of(&own);
+        std::thread::spawn(|| {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(200) {
+                std::hint::spin_loop();
+            }
+        })
+        .join()
+        .unwrap();
+        let used = Cpu::of(&own).since(&before);
+        // The machine may be busy with other work: at least some of it must show.
+        assert!(used > Duration::from_millis(20), "{used:?}");
+        assert!(used < Duration::from_secs(5), "{used:?}");
+    }
+
+    #[test]
+    fn a_process_belongs_to_its_own_group_or_its_leaders() {
+        let own = std::process::id();
+        assert!(processes(own).contains(&own));
+        assert!(resident(&[own]) > 100 * 1024);
+    }
+}
