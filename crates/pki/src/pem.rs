@@ -157,6 +157,19 @@ impl Bundle {
     }
 }
 
+/// The DER of every `CERTIFICATE` block of `text` that can be decoded; the others are passed
+/// over. For collections of trusted authorities, where one odd entry must not cost the rest.
+pub fn certificate_ders(text: &[u8]) -> Vec<Vec<u8>> {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return Vec::new();
+    };
+    Blocks::of(text)
+        .flatten()
+        .filter(|block| block.label == "CERTIFICATE")
+        .filter_map(|block| block.der().ok())
+        .collect()
+}
+
 /// One block, its body still text.
 struct Block<'a> {
     index: usize,

@@ -6,22 +6,29 @@
 //! - [`version`], [`cipher`]: configuration values to what a side speaks.
 //! - [`serving`], [`policy`]: which certificate a client sees, what is asked of it.
 //! - [`server`], [`tickets`]: accepting handshakes, resuming sessions.
-//! - [`negotiated`]: what a handshake agreed on.
+//! - [`client`], [`roots`]: handshakes with upstreams, and whom to trust.
+//! - [`negotiated`], [`failure`]: what a handshake agreed on, or why it failed.
 
 mod hello;
 mod sys;
 
 pub mod cipher;
+pub mod client;
+pub mod failure;
 pub mod negotiated;
 pub mod policy;
+pub mod roots;
 pub mod server;
 pub mod serving;
 pub mod tickets;
 pub mod version;
 
 pub use cipher::CipherList;
+pub use client::{ClientConfig, ClientSettings, Verification};
+pub use failure::{HandshakeFailure, UpstreamTlsFailure};
 pub use negotiated::Negotiated;
 pub use policy::{Policies, Policy};
+pub use roots::Roots;
 pub use server::{ServerConfig, ServerSettings};
 pub use serving::ServingSet;
 pub use tickets::TicketKeys;

@@ -3,13 +3,17 @@
 
 #![expect(unsafe_code, reason = "this module is the wall around the library")]
 
-use std::ffi::{CStr, CString};
+use std::{
+    ffi::{CStr, CString},
+    net::IpAddr,
+};
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::{
     error::ErrorStack,
     pkey::{PKeyRef, Private},
     ssl::{Ssl, SslContextBuilder, SslContextRef, SslRef},
+    x509::X509Ref,
 };
 use openssl_sys as ffi;
 
@@ -155,6 +159,29 @@ pub(crate) fn pending_cipher_id(ssl: &SslRef) -> Option<u16> {
 unsafe fn id_of(cipher: *const ffi::SSL_CIPHER) -> Option<u16> {
     // SAFETY: by the caller's promise; null is handled here.
     (!cipher.is_null()).then(|| unsafe { ffi::SSL_CIPHER_get_protocol_id(cipher) })
+}
+
+/// Whether a certificate is for the host `name`.
+pub(crate) fn certificate_names_host(certificate: &X509Ref, name: &str, flags: u32) -> bool {
+    // SAFETY: a valid certificate; pointer and length are one string; the name found is not
+    // asked for.
+    let result = unsafe {
+        ffi::X509_check_host(
+            certificate.as_ptr(),
+            name.as_ptr().cast(),
+            name.len(),
+            flags,
+            std::ptr::null_mut(),
+        )
+    };
+    result == 1
+}
+
+/// Whether a certificate is for the IP address.
+pub(crate) fn certificate_names_address(certificate: &X509Ref, address: IpAddr) -> bool {
+    let text = CString::new(address.to_string()).unwrap_or_default();
+    // SAFETY: a valid certificate; the string ends with a zero.
+    unsafe { ffi::X509_check_ip_asc(certificate.as_ptr(), text.as_ptr(), 0) == 1 }
 }
 
 fn check(result: std::ffi::c_int) -> Result<(), ErrorStack> {

@@ -1,0 +1,383 @@
+//! Why a handshake failed, in words for people and in a closed set for metrics.
+//!
+//! In front: [`HandshakeFailure`], what a client did or met. Towards upstreams:
+//! [`UpstreamTlsFailure`], the flags of the access log.
+
+use std::{
+    fmt, io,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use openssl::{
+    error::ErrorStack,
+    ssl::{Error, ErrorCode, SslRef},
+};
+use openssl_sys as ffi;
+use portcullis_pki::CertificateFacts;
+
+use crate::client::{self, ClientError};
+
+/// Why a client's handshake failed; the label of a metric, so the set is closed and small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// No cipher suite, group or signature algorithm in common.
+    NoSharedCipher,
+    /// No version in common.
+    ProtocolVersion,
+    /// There is no certificate to answer with.
+    UnrecognizedName,
+    /// ALPN without a protocol we speak.
+    NoApplicationProtocol,
+    /// Clear-text HTTP on a TLS port.
+    PlainHttp,
+    /// The client refused, with this alert.
+    ClientAlert(u8),
+    /// The client went away.
+    Eof,
+    /// The client was too slow.
+    Timeout,
+    /// Not TLS, or broken TLS.
+    BadRecord,
+    /// Anything else.
+    Other,
+}
+
+impl Reason {
+    /// The label. All alerts of clients share one.
+    pub fn label(self) -> &'static str {
+        match self {
+            Reason::NoSharedCipher => "no_shared_cipher",
+            Reason::ProtocolVersion => "protocol_version",
+            Reason::UnrecognizedName => "unrecognized_name",
+            Reason::NoApplicationProtocol => "no_application_protocol",
+            Reason::PlainHttp => "plain_http",
+            Reason::ClientAlert(_) => "client_alert",
+            Reason::Eof => "eof",
+            Reason::Timeout => "timeout",
+            Reason::BadRecord => "bad_record",
+            Reason::Other => "other",
+        }
+    }
+}
+
+/// A client's handshake that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandshakeFailure {
+    /// Why.
+    pub reason: Reason,
+    /// What the library said, for [`Reason::Other`] and [`Reason::BadRecord`].
+    pub detail: String,
+}
+
+impl fmt::Display for HandshakeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason {
+            Reason::NoSharedCipher => f.write_str(
+                "client and gateway share no cipher suite, group or signature algorithm",
+            ),
+            Reason::ProtocolVersion => f.write_str("client and gateway share no TLS version"),
+            Reason::UnrecognizedName => f.write_str("there is no certificate to serve"),
+            Reason::NoApplicationProtocol => {
+                f.write_str("the client offers neither h2 nor http/1.1")
+            }
+            Reason::PlainHttp => f.write_str("the client speaks clear-text HTTP on a TLS port"),
+            Reason::ClientAlert(alert) => {
+                write!(
+                    f,
+                    "the client refused with alert {} ({alert})",
+                    alert_name(alert)
+                )
+            }
+            Reason::Eof => f.write_str("the client closed the connection"),
+            Reason::Timeout => f.write_str("the handshake took too long"),
+            Reason::BadRecord => write!(f, "the client does not speak proper TLS: {}", self.detail),
+            Reason::Other => write!(f, "the handshake failed: {}", self.detail),
+        }
+    }
+}
+
+impl std::error::Error for HandshakeFailure {}
+
+impl HandshakeFailure {
+    /// A failure the library reported.
+    pub fn of(error: &Error) -> HandshakeFailure {
+        let (reason, detail) = match (error.io_error(), error.ssl_error()) {
+            (Some(io), _) => return HandshakeFailure::io(io),
+            (None, Some(stack)) => (server_reason(stack), text(stack)),
+            (None, None) if error.code() == ErrorCode::SYSCALL => (Reason::Eof, String::new()),
+            (None, None) if error.code() == ErrorCode::ZERO_RETURN => (Reason::Eof, String::new()),
+            (None, None) => (Reason::Other, error.to_string()),
+        };
+        HandshakeFailure { reason, detail }
+    }
+
+    /// A failure of the connection below.
+    pub fn io(error: &io::Error) -> HandshakeFailure {
+        use io::ErrorKind as Kind;
+        let reason = match error.kind() {
+            Kind::UnexpectedEof
+            | Kind::ConnectionReset
+            | Kind::BrokenPipe
+            | Kind::ConnectionAborted => Reason::Eof,
+            Kind::TimedOut => Reason::Timeout,
+            _ => Reason::Other,
+        };
+        HandshakeFailure {
+            reason,
+            detail: error.to_string(),
+        }
+    }
+
+    /// The deadline passed.
+    pub fn timeout() -> HandshakeFailure {
+        HandshakeFailure {
+            reason: Reason::Timeout,
+            detail: String::new(),
+        }
+    }
+
+    /// The first bytes were clear-text HTTP.
+    pub fn plain_http() -> HandshakeFailure {
+        HandshakeFailure {
+            reason: Reason::PlainHttp,
+            detail: String::new(),
+        }
+    }
+}
+
+fn server_reason(stack: &ErrorStack) -> Reason {
+    let mut bad_record = false;
+    for code in tls_codes(stack) {
+        match code {
+            ffi::SSL_R_NO_SHARED_CIPHER
+            | ffi::SSL_R_NO_SHARED_GROUP
+            | ffi::SSL_R_NO_COMMON_SIGNATURE_ALGORITHMS => return Reason::NoSharedCipher,
+            ffi::SSL_R_UNSUPPORTED_PROTOCOL => return Reason::ProtocolVersion,
+            ffi::SSL_R_CLIENTHELLO_TLSEXT => return Reason::UnrecognizedName,
+            ffi::SSL_R_NO_APPLICATION_PROTOCOL => return Reason::NoApplicationProtocol,
+            ffi::SSL_R_HTTP_REQUEST | ffi::SSL_R_HTTPS_PROXY_REQUEST => return Reason::PlainHttp,
+            ffi::SSL_R_WRONG_VERSION_NUMBER
+            | ffi::SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC
+            | ffi::SSL_R_UNEXPECTED_RECORD
+            | ffi::SSL_R_UNEXPECTED_MESSAGE
+            | ffi::SSL_R_DECODE_ERROR
+            | ffi::SSL_R_ENCRYPTED_LENGTH_TOO_LONG
+            | ffi::SSL_R_EXCESSIVE_MESSAGE_SIZE
+            | ffi::SSL_R_BAD_ALERT => bad_record = true,
+            code => {
+                if let Some(alert) = alert_of(code) {
+                    return Reason::ClientAlert(alert);
+                }
+            }
+        }
+    }
+    if bad_record {
+        Reason::BadRecord
+    } else {
+        Reason::Other
+    }
+}
+
+/// A TLS failure of an upstream, as the access log shows it. The certificate's details are
+/// for the log and never for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTlsFailure {
+    /// `response_flag`.
+    pub flag: &'static str,
+    /// `response_code_details`.
+    pub detail: &'static str,
+    /// A sentence for the error log.
+    pub message: String,
+    /// When the certificate expires (Unix seconds), for an expired or not yet valid one.
+    pub cert_expiry: Option<i64>,
+    /// Common name of the certificate, for an expired or not yet valid one.
+    pub cert_subject: Option<String>,
+}
+
+impl fmt::Display for UpstreamTlsFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for UpstreamTlsFailure {}
+
+impl UpstreamTlsFailure {
+    /// A failure the library reported on `ssl`, a connection to `host`. `None` when it is one
+    /// of the connection below (reset, closed, timed out), which has flags of its own.
+    pub fn of(
+        error: &Error,
+        ssl: &SslRef,
+        host: &str,
+        now: SystemTime,
+    ) -> Option<UpstreamTlsFailure> {
+        let stack = error.ssl_error()?;
+        let mut found = None;
+        for code in tls_codes(stack) {
+            match code {
+                ffi::SSL_R_CERTIFICATE_VERIFY_FAILED => return Some(unverified(ssl, host, now)),
+                ffi::SSL_R_UNSUPPORTED_PROTOCOL | ffi::SSL_R_NO_SUPPORTED_VERSIONS_ENABLED => {
+                    return Some(UpstreamTlsFailure::no_version());
+                }
+                _ => found = found.or_else(|| alert_of(code)),
+            }
+        }
+        let (flag, detail, message) = match found {
+            Some(70) => return Some(UpstreamTlsFailure::no_version()),
+            Some(alert @ (40 | 42 | 80 | 116)) => ("TLH", "tls_handshake_failure", refusal(alert)),
+            Some(alert) => ("TLA", "tls_alert_received", refusal(alert)),
+            None => (
+                "TLP",
+                "tls_protocol_error",
+                format!("the upstream does not speak proper TLS: {}", text(stack)),
+            ),
+        };
+        Some(UpstreamTlsFailure::new(flag, detail, message))
+    }
+
+    /// The versions of gateway and API leave nothing, or the upstream speaks none of ours.
+    pub fn no_version() -> UpstreamTlsFailure {
+        let message = "the upstream and the gateway share no TLS version";
+        UpstreamTlsFailure::new("TLP", "tls_protocol_version_error", message.to_owned())
+    }
+
+    /// The client side could not be set up.
+    pub fn of_setup(error: &ClientError) -> UpstreamTlsFailure {
+        let (flag, detail) = match error {
+            ClientError::NoRoots => ("TLC", "tls_certificate_chain_incomplete"),
+            ClientError::NoCiphers => ("TLH", "tls_handshake_failure"),
+            ClientError::Library(_) => ("TLP", "tls_protocol_error"),
+        };
+        UpstreamTlsFailure::new(flag, detail, error.to_string())
+    }
+
+    fn new(flag: &'static str, detail: &'static str, message: String) -> UpstreamTlsFailure {
+        UpstreamTlsFailure {
+            flag,
+            detail,
+            message,
+            cert_expiry: None,
+            cert_subject: None,
+        }
+    }
+}
+
+fn refusal(alert: u8) -> String {
+    format!(
+        "the upstream refused with alert {} ({alert})",
+        alert_name(alert)
+    )
+}
+
+/// A certificate that did not verify. Go looks at the leaf's validity before its name, and at
+/// both before the chain; the library stops at what it meets first.
+fn unverified(ssl: &SslRef, host: &str, now: SystemTime) -> UpstreamTlsFailure {
+    let now = now
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs().cast_signed());
+    let leaf = ssl.peer_certificate();
+    let facts = leaf
+        .as_ref()
+        .and_then(|leaf| CertificateFacts::of(leaf).ok());
+    let result = ssl.verify_result();
+    let why = result.error_string();
+    let outside = |facts: &CertificateFacts| now < facts.not_before || now > facts.not_after;
+    if let Some(facts) = facts.filter(outside) {
+        let when = if now < facts.not_before {
+            "is not yet valid"
+        } else {
+            "has expired"
+        };
+        return UpstreamTlsFailure {
+            cert_expiry: Some(facts.not_after),
+            cert_subject: Some(facts.subject_cn),
+            ..UpstreamTlsFailure::new(
+                "TLE",
+                "tls_certificate_expired",
+                format!("the upstream's certificate {when}"),
+            )
+        };
+    }
+    let (flag, detail) = match result.as_raw() {
+        ffi::X509_V_ERR_CERT_HAS_EXPIRED | ffi::X509_V_ERR_CERT_NOT_YET_VALID => {
+            ("TLE", "tls_certificate_expired")
+        }
+        ffi::X509_V_ERR_HOSTNAME_MISMATCH | ffi::X509_V_ERR_IP_ADDRESS_MISMATCH => {
+            ("TLM", "tls_hostname_mismatch")
+        }
+        _ if leaf.is_some_and(|leaf| !client::names(&leaf, host)) => {
+            ("TLM", "tls_hostname_mismatch")
+        }
+        ffi::X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
+        | ffi::X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN
+        | ffi::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
+        | ffi::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+        | ffi::X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE
+        | ffi::X509_V_ERR_CERT_SIGNATURE_FAILURE
+        | ffi::X509_V_ERR_CERT_UNTRUSTED => ("TLN", "tls_unknown_authority"),
+        _ => ("TLI", "tls_certificate_invalid"),
+    };
+    UpstreamTlsFailure::new(
+        flag,
+        detail,
+        format!("the upstream's certificate cannot be verified: {why}"),
+    )
+}
+
+/// The reasons in a stack of errors that come from the TLS part of the library.
+fn tls_codes(stack: &ErrorStack) -> impl Iterator<Item = i32> {
+    const TLS: i32 = ffi::ERR_LIB_SSL;
+    stack
+        .errors()
+        .iter()
+        .filter(|e| e.library_code() == TLS)
+        .map(|e| e.reason_code())
+}
+
+/// The alert behind a reason, if it says that the peer sent one.
+fn alert_of(code: i32) -> Option<u8> {
+    u8::try_from(code - ffi::SSL_AD_REASON_OFFSET).ok()
+}
+
+fn text(stack: &ErrorStack) -> String {
+    let reasons: Vec<_> = stack
+        .errors()
+        .iter()
+        .filter_map(|error| error.reason())
+        .collect();
+    reasons.join(", ").to_ascii_lowercase().replace('_', " ")
+}
+
+/// The name of an alert in RFC 8446.
+fn alert_name(alert: u8) -> &'static str {
+    match alert {
+        0 => "close_notify",
+        10 => "unexpected_message",
+        20 => "bad_record_mac",
+        22 => "record_overflow",
+        40 => "handshake_failure",
+        42 => "bad_certificate",
+        43 => "unsupported_certificate",
+        44 => "certificate_revoked",
+        45 => "certificate_expired",
+        46 => "certificate_unknown",
+        47 => "illegal_parameter",
+        48 => "unknown_ca",
+        49 => "access_denied",
+        50 => "decode_error",
+        51 => "decrypt_error",
+        70 => "protocol_version",
+        71 => "insufficient_security",
+        80 => "internal_error",
+        86 => "inappropriate_fallback",
+        90 => "user_canceled",
+        109 => "missing_extension",
+        110 => "unsupported_extension",
+        112 => "unrecognized_name",
+        113 => "bad_certificate_status_response",
+        115 => "unknown_psk_identity",
+        116 => "certificate_required",
+        120 => "no_application_protocol",
+        _ => "unknown",
+    }
+}
