@@ -54,6 +54,8 @@ pub(crate) enum HostRule {
     Pattern {
         expression: String,
         regex: Regex,
+        /// The literal text every accepted host ends with, lower-cased.
+        tail: String,
         with_port: bool,
     },
 }
@@ -75,6 +77,10 @@ impl HostRule {
             last.pop();
         }
         let with_port = template.mentions(':');
+        let tail = match template.pieces.last() {
+            Some(Piece::Literal(text)) => text.to_ascii_lowercase(),
+            _ => String::new(),
+        };
         // Hosts arrive lower-cased, so a custom expression must not insist on capitals.
         let expression = template.expression("(?-u:[^.])+", |literal| {
             format!("(?-iu:{})", regex::escape(&literal.to_ascii_lowercase()))
@@ -84,6 +90,7 @@ impl HostRule {
         Ok(Self::Pattern {
             expression,
             regex,
+            tail,
             with_port,
         })
     }

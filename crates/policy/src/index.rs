@@ -1,9 +1,6 @@
 //! Finds, among thousands of listen paths, those that are a prefix of a path.
 //!
-//! A listen path is a literal head and a tail. Heads stand sorted; every head knows the
-//! longest other head that is a prefix of it. One binary search finds the greatest head not
-//! above the path, and the chain of prefixes from there holds every candidate: all texts
-//! between a prefix of the path and the path itself start with that prefix.
+//! A listen path is a literal head and a tail; heads are the keys of a [`PrefixMap`].
 //!
 //! A bare `{name}` that ends a segment takes exactly that segment, so what follows it is
 //! another index, not an expression. Only custom expressions are tried one by one, and only
@@ -14,6 +11,7 @@
 use regex::bytes::Regex;
 
 use crate::path::strict_reading;
+use crate::prefix_map::PrefixMap;
 use crate::template::{Extent, PatternError, Piece, Template, compile};
 
 /// A listen path ready for an index.
@@ -43,16 +41,13 @@ pub(crate) struct Hit {
 /// Listen paths by prefix.
 #[derive(Debug, Default)]
 pub(crate) struct PathIndex {
-    /// Sorted by head.
-    nodes: Vec<Node>,
+    heads: PrefixMap<Tails>,
 }
 
-#[derive(Debug)]
-struct Node {
-    head: Box<[u8]>,
-    /// The longest other head that is a prefix of this one.
-    parent: Option<u32>,
-    /// The listen path that is this head and nothing else.
+/// What may follow one head.
+#[derive(Debug, Default)]
+struct Tails {
+    /// The listen path that is the head and nothing else.
     end: Option<u32>,
     segment: Option<Box<AfterSegment>>,
     /// By ascending rank.
@@ -62,6 +57,8 @@ struct Node {
 #[derive(Debug, Default)]
 struct AfterSegment {
     end: Option<u32>,
+    /// What `rest` is built from, once all are known.
+    shapes: Vec<(u32, Shape)>,
     rest: PathIndex,
 }
 
@@ -107,42 +104,19 @@ impl Shape {
 }
 
 impl PathIndex {
-    /// An index of `shapes`, each with its rank. Of two equal shapes the lower rank stays.
-    pub(crate) fn build(mut shapes: Vec<(u32, Shape)>) -> Self {
-        shapes.sort_by(|(rank, shape), (other_rank, other)| {
-            shape.head.cmp(&other.head).then(rank.cmp(other_rank))
-        });
-        let mut nodes: Vec<Node> = Vec::new();
-        let mut after_segments: Vec<Vec<(u32, Shape)>> = Vec::new();
-        for (rank, shape) in shapes {
-            if nodes.last().is_none_or(|node| *node.head != *shape.head) {
-                nodes.push(Node::new(shape.head));
-                after_segments.push(Vec::new());
-            }
-            let node = nodes.last_mut().expect("a node was just made sure of");
-            match shape.tail {
-                Tail::End => node.end = node.end.or(Some(rank)),
-                Tail::Segment(None) => {
-                    let after = node.segment.get_or_insert_default();
-                    after.end = after.end.or(Some(rank));
-                }
-                Tail::Segment(Some(rest)) => {
-                    node.segment.get_or_insert_default();
-                    after_segments
-                        .last_mut()
-                        .expect("one list a node")
-                        .push((rank, *rest));
-                }
-                Tail::Expression(expression) => node.expressions.push((rank, expression)),
-            }
+    /// An index of `shapes` by ascending rank. Of two equal shapes the lower rank stays.
+    pub(crate) fn build(shapes: Vec<(u32, Shape)>) -> Self {
+        let items = shapes
+            .into_iter()
+            .map(|(rank, shape)| (shape.head, (rank, shape.tail)));
+        let mut heads = PrefixMap::build(items.collect(), Tails::add);
+        for after in heads
+            .values_mut()
+            .filter_map(|tails| tails.segment.as_mut())
+        {
+            after.rest = Self::build(std::mem::take(&mut after.shapes));
         }
-        for (node, rest) in nodes.iter_mut().zip(after_segments) {
-            if let Some(after) = &mut node.segment {
-                after.rest = Self::build(rest);
-            }
-        }
-        link_parents(&mut nodes);
-        Self { nodes }
+        Self { heads }
     }
 
     /// Lowers `best` to the lowest rank whose listen path is a prefix of `path`.
@@ -151,33 +125,27 @@ impl PathIndex {
     }
 
     fn search_from(&self, path: &[u8], offset: usize, best: &mut Option<Hit>) {
-        let rest = &path[offset..];
-        let above = self.nodes.partition_point(|node| *node.head <= *rest);
-        let Some(mut at) = above.checked_sub(1) else {
-            return;
-        };
-        let common = common_prefix(&self.nodes[at].head, rest);
-        loop {
-            let node = &self.nodes[at];
-            if node.head.len() <= common {
-                node.search(path, offset + node.head.len(), best);
-            }
-            match node.parent {
-                Some(parent) => at = parent as usize,
-                None => return,
-            }
+        for (head, tails) in self.heads.prefixes(&path[offset..]) {
+            tails.search(path, offset + head, best);
         }
     }
 }
 
-impl Node {
-    fn new(head: Vec<u8>) -> Self {
-        Self {
-            head: head.into_boxed_slice(),
-            parent: None,
-            end: None,
-            segment: None,
-            expressions: Vec::new(),
+impl Tails {
+    fn add(&mut self, (rank, tail): (u32, Tail)) {
+        match tail {
+            Tail::End => self.end = self.end.or(Some(rank)),
+            Tail::Segment(None) => {
+                let after = self.segment.get_or_insert_default();
+                after.end = after.end.or(Some(rank));
+            }
+            Tail::Segment(Some(rest)) => {
+                self.segment
+                    .get_or_insert_default()
+                    .shapes
+                    .push((rank, *rest));
+            }
+            Tail::Expression(expression) => self.expressions.push((rank, expression)),
         }
     }
 
@@ -219,24 +187,6 @@ fn improve(best: &mut Option<Hit>, hit: Hit) {
     }
 }
 
-/// Sets every node's parent. In sorted order the prefixes of a head that stand before it
-/// form a stack.
-fn link_parents(nodes: &mut [Node]) {
-    let mut prefixes: Vec<usize> = Vec::new();
-    for at in 0..nodes.len() {
-        while prefixes
-            .last()
-            .is_some_and(|&top| !nodes[at].head.starts_with(&nodes[top].head))
-        {
-            prefixes.pop();
-        }
-        nodes[at].parent = prefixes
-            .last()
-            .map(|&top| u32::try_from(top).expect("fewer than 2^32 listen paths"));
-        prefixes.push(at);
-    }
-}
-
 /// Whether a bare parameter in `pair` surely ends where its segment ends.
 fn splits_segments(pair: &[Piece]) -> bool {
     match pair {
@@ -262,11 +212,4 @@ fn escape_bytes(bytes: &[u8]) -> String {
     }
     expression.push(')');
     expression
-}
-
-fn common_prefix(left: &[u8], right: &[u8]) -> usize {
-    left.iter()
-        .zip(right)
-        .take_while(|(left, right)| left == right)
-        .count()
 }

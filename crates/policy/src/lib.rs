@@ -14,6 +14,7 @@ mod explain;
 mod host;
 mod index;
 mod path;
+mod prefix_map;
 mod problem;
 mod route;
 mod table;

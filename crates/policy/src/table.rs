@@ -19,16 +19,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use portcullis_apidef::Protocol;
-use regex::bytes::{RegexSet, RegexSetBuilder};
+use regex::bytes::Regex;
 
 use crate::candidate::{Candidate, Quarantined, port_protocols};
 use crate::explain::Unrouted;
 use crate::host::{HostRule, RequestHost};
 use crate::index::{Hit, PathIndex, Shape};
 use crate::path::{is_plain, loose_reading, raw_len, strict_reading};
+use crate::prefix_map::PrefixMap;
 use crate::problem::RouteProblem;
 use crate::route::{Answer, Match, Route};
-use crate::template::{Extent, Piece, Template, anchored};
+use crate::template::{Piece, Template};
 use crate::version::VersionSelector;
 
 /// What a table is built under.
@@ -148,8 +149,8 @@ impl RouteTable {
     /// True when the host of a request makes no difference.
     fn is_one_host(&self) -> bool {
         self.exact.is_empty()
-            && self.patterns.indexes.is_empty()
-            && self.patterns_with_port.indexes.is_empty()
+            && self.patterns.is_empty()
+            && self.patterns_with_port.is_empty()
             && matches!(self.anywhere_host, AnywhereHost::Any)
     }
 
@@ -165,7 +166,7 @@ impl RouteTable {
             index.search(path, &mut best);
         }
         self.patterns.search(&host.name, path, &mut best);
-        if !self.patterns_with_port.indexes.is_empty() {
+        if !self.patterns_with_port.is_empty() {
             self.patterns_with_port
                 .search(&host.with_port(), path, &mut best);
         }
@@ -195,35 +196,44 @@ impl AnywhereHost {
     }
 }
 
-/// Listen paths by host expression; one automaton tries all expressions at once.
+/// Listen paths by host expression, found by the literal text their hosts end with.
 #[derive(Debug)]
 struct HostPatterns {
-    set: RegexSet,
-    indexes: Vec<PathIndex>,
+    /// By reversed tail.
+    tails: PrefixMap<Vec<(Regex, PathIndex)>>,
+}
+
+/// Listen paths that share a host expression.
+struct PatternGroup {
+    regex: Regex,
+    tail: String,
+    shapes: Vec<(u32, Shape)>,
 }
 
 impl HostPatterns {
-    fn build(groups: BTreeMap<String, Vec<(u32, Shape)>>) -> Self {
-        let expressions = groups
-            .keys()
-            .map(|expression| anchored(expression, Extent::Whole));
-        // Each expression has been compiled alone under a limit, so the sum is bounded.
-        let set = RegexSetBuilder::new(expressions)
-            .size_limit(usize::MAX)
-            .build()
-            .expect("every expression has been compiled before");
+    fn build(groups: BTreeMap<String, PatternGroup>) -> Self {
+        let items = groups.into_values().map(|group| {
+            let tail = group.tail.bytes().rev().collect();
+            (tail, (group.regex, PathIndex::build(group.shapes)))
+        });
         Self {
-            set,
-            indexes: groups.into_values().map(PathIndex::build).collect(),
+            tails: PrefixMap::build(items.collect(), Vec::push),
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.tails.is_empty()
+    }
+
     fn search(&self, host: &str, path: &[u8], best: &mut Option<Hit>) {
-        if self.indexes.is_empty() {
+        if self.is_empty() {
             return;
         }
-        for matched in &self.set.matches(host.as_bytes()) {
-            self.indexes[matched].search(path, best);
+        let reversed: Vec<u8> = host.bytes().rev().collect();
+        for (regex, paths) in self.tails.prefixes(&reversed).flat_map(|(_, group)| group) {
+            if regex.is_match(host.as_bytes()) {
+                paths.search(path, best);
+            }
         }
     }
 }
@@ -316,10 +326,6 @@ impl<'a> Builder<'a> {
     }
 
     /// The host rule of a candidate; the outer `None` when it can have no place.
-    #[allow(
-        clippy::option_option,
-        reason = "no place and no domain are different answers"
-    )]
     fn host(&mut self, candidate: &mut Candidate) -> Option<Option<HostRule>> {
         let Some(domain) = candidate.domain().filter(|_| self.options.custom_domains) else {
             return Some(None);
@@ -509,7 +515,7 @@ impl<'a> Builder<'a> {
         let mut routes = Vec::with_capacity(self.entries.len());
         let mut exact: HashMap<Box<str>, Vec<(u32, Shape)>> = HashMap::new();
         let mut exact_ports = false;
-        let mut patterns: [BTreeMap<String, Vec<(u32, Shape)>>; 2] = Default::default();
+        let mut patterns: [BTreeMap<String, PatternGroup>; 2] = Default::default();
         let mut anywhere = Vec::new();
         for (rank, entry) in (0..).zip(self.entries) {
             let shape = (rank, entry.shape);
@@ -521,12 +527,21 @@ impl<'a> Builder<'a> {
                 }
                 Some(HostRule::Pattern {
                     expression,
+                    regex,
+                    tail,
                     with_port,
-                    ..
-                }) => patterns[usize::from(*with_port)]
-                    .entry(expression.clone())
-                    .or_default()
-                    .push(shape),
+                }) => {
+                    let group = || PatternGroup {
+                        regex: regex.clone(),
+                        tail: tail.clone(),
+                        shapes: Vec::new(),
+                    };
+                    patterns[usize::from(*with_port)]
+                        .entry(expression.clone())
+                        .or_insert_with(group)
+                        .shapes
+                        .push(shape);
+                }
             }
             routes.push(Route {
                 host: entry

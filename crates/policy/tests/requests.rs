@@ -114,14 +114,7 @@ fn a_version_named_by_header_query_or_path_leads_to_its_api() {
     let base = |strip| Some(("", strip));
     let nothing = VersionStrip::Nothing;
 
-    // Location, header, query, path behind the listen path, where to.
-    let rows: &[(
-        &VersionLocation,
-        &str,
-        &str,
-        &str,
-        Option<(&str, VersionStrip<'_>)>,
-    )] = &[
+    let rows: &[Row<'_>] = &[
         (&header, "v2", "", "/x", two(header_strip)),
         (&header, "v1", "", "/x", base(header_strip)),
         (&header, "v9", "", "/x", None),
@@ -254,6 +247,15 @@ fn an_api_whose_version_pattern_is_unusable_is_quarantined() {
         [RouteProblem::VersionPattern { .. }]
     ));
 }
+
+/// Location, header, query, path, and which API with what stripped; `None`: unknown.
+type Row<'a> = (
+    &'a VersionLocation,
+    &'a str,
+    &'a str,
+    &'a str,
+    Option<(&'a str, VersionStrip<'a>)>,
+);
 
 #[derive(Debug, PartialEq)]
 enum Decided {
