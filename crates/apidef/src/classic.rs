@@ -3,7 +3,7 @@
 //! Absent members mean what they mean to Tyk, with two exceptions that make small files work:
 //! an absent `active` is true, and an absent `version_data` is one version without settings.
 
-mod access;
+pub(crate) mod access;
 pub(crate) mod members;
 pub(crate) mod versions;
 
@@ -17,6 +17,12 @@ use crate::target::target;
 /// What load balancing without a usable target is answered with.
 pub(crate) const NO_WEIGHTED_TARGET: &str =
     "all load balancing targets have weight 0, at least one target must have weight > 0";
+
+/// What two GraphQL data sources of one name are answered with.
+pub(crate) const DUPLICATE_DATA_SOURCE: &str = "duplicate data source names are not allowed";
+
+/// Reasons that Tyk's clients know, in the order Tyk checks them.
+pub(crate) const TYK_REASONS: [&str; 2] = [DUPLICATE_DATA_SOURCE, NO_WEIGHTED_TARGET];
 
 /// Reads the whole document. Problems end in the report; the result counts only when there
 /// are none. `fallback_id` names an API whose definition does not.

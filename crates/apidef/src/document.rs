@@ -14,7 +14,7 @@ use crate::json::{from_json, from_yaml};
 use crate::members::canonicalise;
 use crate::oas;
 use crate::reader::Node;
-use crate::report::{DefinitionError, Report, Warning};
+use crate::report::{DefinitionError, ErrorKind, Report, Warning};
 
 /// The two formats a definition may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -182,5 +182,6 @@ fn unreadable(problem: String) -> Vec<DefinitionError> {
         problem,
         accepted: String::new(),
         hint: String::new(),
+        kind: ErrorKind::Unreadable,
     }]
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod classic;
+pub mod control;
 mod document;
 mod duration;
 mod facts;
@@ -17,5 +18,5 @@ mod target;
 
 pub use api::*;
 pub use document::{Document, Format, ParsedDefinition, parse_classic, parse_oas};
-pub use report::{DefinitionError, Warning};
+pub use report::{DefinitionError, ErrorKind, Warning};
 pub use source::{DefinitionFile, SourceFile, is_definition_name, parse_definition, parse_files};

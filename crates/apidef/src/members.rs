@@ -10,7 +10,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::report::{DefinitionError, Report};
+use crate::report::{DefinitionError, ErrorKind, Report};
 
 /// The members of one kind of object.
 pub(crate) struct Shape {
@@ -101,6 +101,7 @@ fn respell(
                 problem: "given twice, in spellings that differ in case only".to_owned(),
                 accepted: String::new(),
                 hint: format!("keep the one spelled `{canonical}`"),
+                kind: ErrorKind::Unreadable,
             });
         }
         object.insert(canonical.to_owned(), value);

@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 use crate::json::kind_of;
-use crate::report::{DefinitionError, Report};
+use crate::report::{DefinitionError, ErrorKind, Report};
 
 /// A place in a definition.
 #[derive(Clone, Copy)]
@@ -185,6 +185,7 @@ impl<'p, 'v> Node<'p, 'v> {
             problem: problem.into(),
             accepted: accepted.into(),
             hint: hint.into(),
+            kind: ErrorKind::Invalid,
         });
     }
 
@@ -225,6 +226,17 @@ impl<'p, 'v> Node<'p, 'v> {
 
     fn wrong_type(&self, expected: &str) {
         let found = self.value.map_or("nothing", kind_of);
-        self.error(format!("expected {expected}, found {found}"), "", "");
+        let root = self.parent.is_none();
+        self.report.error(DefinitionError {
+            path: self.path(),
+            problem: format!("expected {expected}, found {found}"),
+            accepted: String::new(),
+            hint: String::new(),
+            kind: if root {
+                ErrorKind::Unreadable
+            } else {
+                ErrorKind::WrongType
+            },
+        });
     }
 }

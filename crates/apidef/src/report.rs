@@ -18,6 +18,19 @@ pub struct DefinitionError {
     pub accepted: String,
     /// How to repair it; may be empty.
     pub hint: String,
+    /// What kind of mistake it is.
+    pub kind: ErrorKind,
+}
+
+/// What kind of mistake a [`DefinitionError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Not a JSON or YAML document, or not an object.
+    Unreadable,
+    /// A member of the wrong type.
+    WrongType,
+    /// A value that cannot be right.
+    Invalid,
 }
 
 /// Something worth saying about a definition that is usable all the same.

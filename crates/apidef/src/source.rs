@@ -37,10 +37,10 @@ pub struct DefinitionFile {
     pub result: Result<ParsedDefinition, Vec<DefinitionError>>,
 }
 
-/// Whether a file of this name is looked at. Hidden files are editors' leftovers.
+/// Whether a file of this name is looked at.
 #[must_use]
 pub fn is_definition_name(name: &str) -> bool {
-    !name.starts_with('.') && notation(name).is_some()
+    notation(name).is_some()
 }
 
 /// Parses the definitions among `files`.
@@ -199,4 +199,110 @@ pub fn parse_definition(
         None,
         fallback_id,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, text: &str) -> SourceFile {
+        SourceFile {
+            name: name.to_owned(),
+            text: text.into(),
+        }
+    }
+
+    fn classic(id: &str, path: &str) -> String {
+        format!(
+            r#"{{"name":"a","api_id":"{id}","use_keyless":true,"is_oas":true,
+               "proxy":{{"listen_path":"{path}","target_url":"http://h:1/"}}}}"#
+        )
+    }
+
+    fn oas(path: &str) -> String {
+        format!(
+            r#"{{"openapi":"3.0.3","info":{{"title":"a","version":"1"}},"paths":{{}},
+               "x-tyk-api-gateway":{{"info":{{"name":"a","state":{{"active":true}}}},
+               "server":{{"listenPath":{{"value":"{path}"}}}},"upstream":{{"url":"http://h:1/"}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn files_come_in_the_order_of_their_names_and_others_are_left_out() {
+        let files = [
+            file("b.json", &classic("b", "/b/")),
+            file("README.md", "x"),
+            file("a.json", &classic("a", "/a/")),
+            file("c.json", "{"),
+        ];
+        let parsed = parse_files(&files);
+        let names: Vec<_> = parsed.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(names, ["a.json", "b.json", "c.json"]);
+        assert!(parsed[2].result.is_err());
+    }
+
+    #[test]
+    fn of_a_pair_the_classic_file_runs_and_a_difference_is_warned_about() {
+        let same = [
+            file("x.json", &classic("x", "/x/")),
+            file("x-oas.json", &oas("/x/")),
+        ];
+        let parsed = parse_files(&same);
+        assert_eq!(parsed.len(), 1);
+        assert!(parsed[0].companion.is_some());
+        assert_eq!(parsed[0].result.as_ref().unwrap().warnings, []);
+
+        let other = [
+            file("x.json", &classic("x", "/x/")),
+            file("x-oas.json", &oas("/y/")),
+        ];
+        let parsed = parse_files(&other);
+        let parsed = parsed[0].result.as_ref().unwrap();
+        assert_eq!(parsed.api.listen_path, "/x/");
+        assert!(
+            parsed.warnings[0]
+                .message
+                .contains("x-oas.json says something else")
+        );
+
+        let broken = [
+            file("x.json", &classic("x", "/x/")),
+            file("x-oas.json", r#"{"openapi":1}"#),
+        ];
+        assert!(
+            parse_files(&broken)[0]
+                .result
+                .as_ref()
+                .unwrap()
+                .warnings
+                .len()
+                == 1
+        );
+    }
+
+    #[test]
+    fn an_oas_file_alone_is_an_api_named_by_its_file_when_it_has_no_id() {
+        let yaml = "openapi: 3.0.3\ninfo: {title: a, version: '1'}\npaths: {}\n\
+            x-tyk-api-gateway:\n  info: {name: a, state: {active: true}}\n  \
+            server: {listenPath: {value: /z/}}\n  upstream: {url: 'http://h:1'}\n";
+        let parsed = parse_files(&[
+            file("lonely-oas.json", &oas("/x/")),
+            file("y.json", &oas("/y/")),
+            file("z.yaml", yaml),
+        ]);
+        let ids: Vec<_> = parsed
+            .iter()
+            .map(|f| f.result.as_ref().unwrap().api.id.clone())
+            .collect();
+        assert_eq!(ids, ["lonely-oas", "y", "z"]);
+    }
+
+    #[test]
+    fn a_classic_file_that_only_looks_like_a_companion_is_an_api() {
+        let parsed = parse_files(&[
+            file("x.json", &classic("x", "/x/")),
+            file("x-oas.json", &classic("y", "/y/")),
+        ]);
+        assert_eq!(parsed.len(), 2);
+    }
 }

@@ -3,7 +3,10 @@
 //! Whatever is in doubt counts as a protection: serving without one lets somebody in, while
 //! one too many only costs a quarantine with its reason.
 
+use std::collections::HashSet;
+
 use crate::api::{AuthMethod, Protection};
+use crate::classic::DUPLICATE_DATA_SOURCE;
 use crate::facts::Facts;
 use crate::reader::Node;
 
@@ -91,12 +94,42 @@ fn ip_access(root: &Node<'_, '_>, facts: &mut Facts) {
     if root.at("ip_access_control_disabled").bool() {
         return;
     }
+    for (switch, list) in [
+        ("enable_ip_whitelisting", "allowed_ips"),
+        ("enable_ip_blacklisting", "blacklisted_ips"),
+    ] {
+        if root.at(switch).bool() {
+            root.at(list)
+                .elements()
+                .for_each(|entry| check_address(&entry));
+        }
+    }
     // An empty allow list still counts: what it was meant to say is not known.
     let allow = root.at("enable_ip_whitelisting").bool();
     let blocked = root.at("blacklisted_ips").strings();
     let block = root.at("enable_ip_blacklisting").bool() && !blocked.is_empty();
     root.at("allowed_ips").strings();
     facts.protect(allow || block, Protection::IpAccess);
+}
+
+/// Reports an entry that is neither an address nor a network.
+pub(crate) fn check_address(entry: &Node<'_, '_>) {
+    let text = entry.string();
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, bits.parse::<u8>().ok()),
+        None => (text, Some(0)),
+    };
+    let fits = match address.parse::<std::net::IpAddr>() {
+        Ok(ip) => bits.is_some_and(|b| b <= if ip.is_ipv4() { 32 } else { 128 }),
+        Err(_) => false,
+    };
+    if !fits {
+        entry.error(
+            format!("{text:?} is no IP address or network"),
+            "10.0.0.1 or 10.0.0.0/8",
+            "",
+        );
+    }
 }
 
 fn plugins(root: &Node<'_, '_>, facts: &mut Facts) {
@@ -153,7 +186,16 @@ fn upstream(root: &Node<'_, '_>, facts: &mut Facts) {
 }
 
 fn protocols(root: &Node<'_, '_>, facts: &mut Facts) {
-    let graphql = root.at("graphql").at("enabled").bool();
+    let graphql = root.at("graphql");
+    let engine = graphql.at("engine");
+    let sources = engine.at("data_sources");
+    let mut names = HashSet::new();
+    for source in sources.elements() {
+        if !names.insert(source.at("name").string().trim().to_lowercase()) {
+            sources.error(DUPLICATE_DATA_SOURCE, "", "");
+        }
+    }
+    let graphql = graphql.at("enabled").bool();
     let rpc = !root.at("json_rpc_version").string().is_empty();
     let application = !root.at("application_protocol").string().is_empty();
     facts.protect(graphql || rpc || application, Protection::ProtocolRules);

@@ -4,6 +4,7 @@
 //! mistake, and the mistake must not open the API. Extras are on only when they say so.
 
 use crate::api::{AuthMethod, Protection};
+use crate::classic::access::check_address;
 use crate::facts::Facts;
 use crate::reader::Node;
 
@@ -17,10 +18,16 @@ pub(crate) fn read(root: &Node<'_, '_>, extension: &Node<'_, '_>, facts: &mut Fa
         Protection::ClientCertificates,
     );
     certificates.at("allowlist").strings();
-    facts.protect(
-        server.at("ipAccessControl").is_not_disabled(),
-        Protection::IpAccess,
-    );
+    let addresses = server.at("ipAccessControl");
+    if addresses.is_not_disabled() {
+        facts.protect(true, Protection::IpAccess);
+        for list in ["allow", "block"] {
+            addresses
+                .at(list)
+                .elements()
+                .for_each(|entry| check_address(&entry));
+        }
+    }
     let expiration = extension.at("info").at("expiration").string();
     facts.protect(!matches!(expiration, "" | "-1"), Protection::Expiry);
     upstream(&extension.at("upstream"), facts);

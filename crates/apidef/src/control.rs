@@ -1,0 +1,111 @@
+//! What the Control API does with definitions, as pure functions.
+//!
+//! Bodies and query parameters in; documents to store, or a [`Rejection`] with status and
+//! text, out. Routing, authorisation, files and reloads belong to the caller:
+//!
+//! | request | function |
+//! |--|--|
+//! | `POST /apis` | [`classic_for_create`] |
+//! | `PUT /apis/{id}` | [`classic_for_update`] |
+//! | `GET /apis`, `GET /apis/{id}` | [`classic_view`] for OAS APIs, the document itself else |
+//! | `GET /apis/{id}/versions` | [`version_list`]; header `x-tyk-base-api-id`: [`base_id`] |
+//! | `POST /apis/oas` | [`oas_for_create`] |
+//! | `PUT /apis/oas/{id}` | [`oas_for_update`] |
+//! | `PATCH /apis/oas/{id}` | [`oas_for_patch`] |
+//! | `POST /apis/oas/import` | [`oas_for_import`] |
+//! | `GET /apis/oas/export`, `…/{id}/export` | [`public_oas`], [`export_name`] |
+//! | `base_api_id=…` on a create | [`add_version`] |
+//!
+//! Invariant: an OAS API is stored as a pair of files of which the Classic one runs, so a
+//! pair is only accepted when its Classic half asks for every protection of the other.
+
+mod classic_write;
+mod import;
+mod oas_write;
+mod projection;
+mod rejection;
+mod schema;
+mod versions;
+
+use serde_json::Value;
+
+use crate::document::Document;
+use crate::report::Warning;
+use crate::source::SourceFile;
+
+pub use classic_write::{classic_for_create, classic_for_update};
+pub use import::{OasParameters, export_name, oas_for_import, oas_for_patch, public_oas};
+pub use oas_write::{oas_for_create, oas_for_update};
+pub use projection::classic_view;
+pub use rejection::Rejection;
+pub use versions::{
+    VersionEntry, VersionListing, VersionParameters, add_version, base_id, version_list,
+};
+
+/// A definition the Control API takes, ready to be stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accepted {
+    /// The API's id.
+    pub id: String,
+    /// The Classic document, which is what runs.
+    pub classic: Document,
+    /// The OAS document of an OAS API.
+    pub oas: Option<Document>,
+    /// What to tell the operator.
+    pub warnings: Vec<Warning>,
+}
+
+impl Accepted {
+    /// The files to write, `stem` being the API's id or the name its file already has:
+    /// `<stem>.json`, and `<stem>-oas.json` for an OAS API.
+    #[must_use]
+    pub fn files(&self, stem: &str) -> Vec<SourceFile> {
+        let file = |name: String, document: &Document| SourceFile {
+            name,
+            text: pretty(&document.value()).into(),
+        };
+        let mut files = vec![file(format!("{stem}.json"), &self.classic)];
+        files.extend(
+            self.oas
+                .iter()
+                .map(|oas| file(format!("{stem}-oas.json"), oas)),
+        );
+        files
+    }
+}
+
+/// The files that belong to an API stored under `stem`, to delete them.
+#[must_use]
+pub fn file_names(stem: &str) -> [String; 3] {
+    [
+        format!("{stem}.json"),
+        format!("{stem}-oas.json"),
+        format!("{stem}-mcp.json"),
+    ]
+}
+
+/// Whether an id may be stored: it becomes a file name.
+#[must_use]
+pub fn is_valid_id(id: &str) -> bool {
+    !id.is_empty()
+        && id
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-~".contains(c))
+}
+
+fn pretty(value: &Value) -> String {
+    // A tree of JSON values always has a JSON text.
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+/// The reason Tyk gives, when it is one of Tyk's, else ours.
+fn first_reason(errors: &[crate::report::DefinitionError]) -> String {
+    let known = crate::classic::TYK_REASONS
+        .iter()
+        .find(|reason| errors.iter().any(|e| e.problem == **reason));
+    match (known, errors.first()) {
+        (Some(reason), _) => (*reason).to_owned(),
+        (None, Some(error)) => error.to_string(),
+        (None, None) => String::new(),
+    }
+}
