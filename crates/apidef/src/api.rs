@@ -14,7 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// An API as the gateway runs it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Api {
     /// `api_id`, unique in a gateway.
     pub id: String,
@@ -56,6 +56,31 @@ pub struct Api {
     /// Features asked for that only change how a request looks, not who may make it.
     /// Each is one warning (decision 4).
     pub unsupported: Vec<String>,
+}
+
+/// Server certificates may be inline PEM with its key, so only their number is shown.
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("id", &self.id)
+            .field("org_id", &self.org_id)
+            .field("name", &self.name)
+            .field("active", &self.active)
+            .field("internal", &self.internal)
+            .field("listener", &self.listener)
+            .field("domain", &self.domain)
+            .field("server_certificates", &self.server_certificates.len())
+            .field("listen_path", &self.listen_path)
+            .field("strip_listen_path", &self.strip_listen_path)
+            .field("upstream", &self.upstream)
+            .field("versioning", &self.versioning)
+            .field("enforce_timeout", &self.enforce_timeout)
+            .field("endpoint_timeouts", &self.endpoint_timeouts)
+            .field("do_not_track", &self.do_not_track)
+            .field("protections", &self.protections)
+            .field("unsupported", &self.unsupported)
+            .finish()
+    }
 }
 
 /// The listener an API asks for.

@@ -1,4 +1,25 @@
 //! API definitions: Classic and OAS documents become one [`Api`].
+//!
+//! ```text
+//! files of app_path ─ parse_files ─┐
+//! one text ─ parse_definition ─────┼─> ParsedDefinition { api, document, warnings }
+//! bytes ─ parse_classic/parse_oas ─┘        or every DefinitionError of the text
+//! Control API bodies ─ control::… ───> control::Accepted (files to store) or Rejection
+//! ```
+//!
+//! - [`Api`] is what the gateway runs; nothing behind it knows which format it came from.
+//! - [`Document`] is what was written, every member of it, for reading and export.
+//! - [`DefinitionError`] and [`Warning`] name the key path. One error quarantines the API;
+//!   all errors of a text are found in one pass.
+//! - [`control`] holds what the Control API decides about definitions, as pure functions; its
+//!   table says which function belongs to which request.
+//!
+//! This crate reports which protections a definition asks for ([`Api::protections`]). It does
+//! not know which of them the gateway has, so it never decides about quarantine.
+//!
+//! Architecture invariants: no file, socket or clock is touched here; and no text, however
+//! broken, makes a function of this crate panic ([`parse_classic`] and [`parse_oas`] are the
+//! entry points for fuzzing).
 
 mod api;
 mod classic;

@@ -3,7 +3,7 @@
 //! The extension is read; of the OpenAPI part only what it refers to: the path and method of
 //! an operation, and the kind of a security scheme.
 
-mod access;
+pub(crate) mod access;
 pub(crate) mod members;
 mod operations;
 

@@ -13,8 +13,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use crate::control::classic_view;
 use crate::document::{Document, Format, Notation, ParsedDefinition, format_of, parse};
 use crate::json::from_json;
+use crate::oas::EXTENSION;
 use crate::report::{DefinitionError, Warning};
 
 /// One file of the directory.
@@ -35,6 +39,53 @@ pub struct DefinitionFile {
     pub companion: Option<Document>,
     /// The definition, or everything that is wrong with it.
     pub result: Result<ParsedDefinition, Vec<DefinitionError>>,
+}
+
+impl DefinitionFile {
+    /// Whether the Control API treats this API as an OAS or a Classic one. `None` when the file
+    /// is broken.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        let parsed = self.result.as_ref().ok()?;
+        Some(if self.companion.is_some() {
+            Format::Oas
+        } else {
+            parsed.document.format()
+        })
+    }
+
+    /// What `GET /apis/{id}` shows: the Classic definition, projected for an OAS file alone.
+    #[must_use]
+    pub fn classic_value(&self) -> Option<Value> {
+        let parsed = self.result.as_ref().ok()?;
+        let mut value = match parsed.document.format() {
+            Format::Classic => parsed.document.value(),
+            Format::Oas => classic_view(&parsed.document.value()),
+        };
+        if value.get("api_id").is_none() {
+            value["api_id"] = parsed.api.id.as_str().into();
+        }
+        Some(value)
+    }
+
+    /// What `GET /apis/oas/{id}` shows; `None` for a Classic API.
+    #[must_use]
+    pub fn oas_value(&self) -> Option<Value> {
+        let parsed = self.result.as_ref().ok()?;
+        let document = match (&self.companion, parsed.document.format()) {
+            (Some(companion), _) => companion,
+            (None, Format::Oas) => &parsed.document,
+            (None, Format::Classic) => return None,
+        };
+        let mut value = document.value();
+        let info = value.get_mut(EXTENSION).and_then(|e| e.get_mut("info"));
+        if let Some(Value::Object(info)) = info
+            && !info.contains_key("id")
+        {
+            info.insert("id".to_owned(), parsed.api.id.as_str().into());
+        }
+        Some(value)
+    }
 }
 
 /// Whether a file of this name is looked at.
@@ -250,6 +301,9 @@ mod tests {
         let parsed = parse_files(&same);
         assert_eq!(parsed.len(), 1);
         assert!(parsed[0].companion.is_some());
+        assert_eq!(parsed[0].format(), Some(Format::Oas));
+        assert_eq!(parsed[0].classic_value().unwrap()["is_oas"], true);
+        assert_eq!(parsed[0].oas_value().unwrap()["openapi"], "3.0.3");
         assert_eq!(parsed[0].result.as_ref().unwrap().warnings, []);
 
         let other = [
@@ -295,6 +349,13 @@ mod tests {
             .map(|f| f.result.as_ref().unwrap().api.id.clone())
             .collect();
         assert_eq!(ids, ["lonely-oas", "y", "z"]);
+        let yaml = &parsed[2];
+        assert_eq!(yaml.format(), Some(Format::Oas));
+        assert_eq!(yaml.classic_value().unwrap()["api_id"], "z");
+        assert_eq!(
+            yaml.oas_value().unwrap()["x-tyk-api-gateway"]["info"]["id"],
+            "z"
+        );
     }
 
     #[test]

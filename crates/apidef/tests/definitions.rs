@@ -963,6 +963,82 @@ fn an_open_api_document_without_the_extension_or_with_swagger_two_is_refused() {
     assert!(!oas_errors(&json!({"swagger": "2.0"})).is_empty());
 }
 
+/// Go reads member names without regard to case; a protection must not hide behind that.
+#[test]
+fn protections_are_found_whatever_the_case_of_their_names() {
+    use Protection as P;
+    for (pointer, value, protection) in [
+        ("/GraphQL", json!({"Enabled": true}), P::ProtocolRules),
+        (
+            "/Upstream_Auth",
+            json!({"ENABLED": true}),
+            P::UpstreamCredentials,
+        ),
+        (
+            "/Request_Signing",
+            json!({"Is_Enabled": true}),
+            P::UpstreamCredentials,
+        ),
+        (
+            "/proxy/Service_Discovery",
+            json!({"Use_Discovery_Service": true}),
+            P::RequestRouting,
+        ),
+        ("/Use_Mutual_TLS_Auth", json!(true), P::ClientCertificates),
+        (
+            "/version_data/versions/Default/Extended_Paths",
+            json!({"White_List": [{}]}),
+            P::PathAccess,
+        ),
+    ] {
+        let api = read_classic(&with(classic(), pointer, value)).api;
+        assert_eq!(api.protections, [protection], "{pointer}");
+    }
+    for (pointer, value, protection) in [
+        (
+            "server/ClientCertificates",
+            json!({"Enabled": true}),
+            P::ClientCertificates,
+        ),
+        (
+            "middleware/Global/PluginConfig",
+            json!({"Bundle": {"Enabled": true}}),
+            P::Plugins,
+        ),
+        (
+            "middleware/global/prePlugin",
+            json!({"Plugins": [{}]}),
+            P::Plugins,
+        ),
+        (
+            "upstream/certificatePinning",
+            json!({"Enabled": true, "DomainToPublicKeysMapping": [{"PublicKeys": ["k"]}]}),
+            P::UpstreamPins,
+        ),
+        (
+            "upstream/mutualTLS",
+            json!({"Enabled": true, "DomainToCertificateMapping": [{"Certificate": "c"}]}),
+            P::UpstreamCertificate,
+        ),
+        (
+            "server/mcpServer",
+            json!({"enabled": true}),
+            P::ProtocolRules,
+        ),
+    ] {
+        let api = read_oas(&with(oas(), &format!("{EXT}/{pointer}"), value)).api;
+        assert_eq!(api.protections, [protection], "{pointer}");
+    }
+}
+
+#[test]
+fn a_private_key_in_a_certificate_reference_is_never_printed() {
+    let pem = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----";
+    let parsed = read_classic(&with(classic(), "/certificates", json!([pem])));
+    assert_eq!(parsed.api.server_certificates, [pem]);
+    assert!(!format!("{parsed:?}").contains("c2VjcmV0"));
+}
+
 /// A small deterministic generator: the same trees every run, no two alike.
 struct Noise(u64);
 

@@ -48,9 +48,7 @@ pub(crate) static ROOT: Shape = Shape {
         "event_handlers",
         "expiration",
         "expire_analytics_after",
-        "external_oauth",
         "global_enforce_timeout",
-        "graphql",
         "hmac_allowed_algorithms",
         "hmac_allowed_clock_skew",
         "hook_references",
@@ -85,7 +83,6 @@ pub(crate) static ROOT: Shape = Shape {
         "org_id",
         "pinned_public_keys",
         "protocol",
-        "request_signing",
         "response_processors",
         "scopes",
         "security_requirements",
@@ -99,7 +96,6 @@ pub(crate) static ROOT: Shape = Shape {
         "tags",
         "tags_disabled",
         "updated_at",
-        "upstream_auth",
         "upstream_certificates",
         "upstream_certificates_disabled",
         "uptime_tests",
@@ -119,9 +115,13 @@ pub(crate) static ROOT: Shape = Shape {
         ("auth_configs", Inner::Map(&AUTH)),
         ("custom_middleware", Inner::Object(&CUSTOM_MIDDLEWARE)),
         ("definition", Inner::Object(&DEFINITION)),
+        ("external_oauth", Inner::Object(&SWITCH)),
         ("global_rate_limit", Inner::Object(&GLOBAL_RATE_LIMIT)),
+        ("graphql", Inner::Object(&SWITCH)),
         ("portcullis", Inner::Object(&PORTCULLIS)),
         ("proxy", Inner::Object(&PROXY)),
+        ("request_signing", Inner::Object(&REQUEST_SIGNING)),
+        ("upstream_auth", Inner::Object(&SWITCH)),
         ("version_data", Inner::Object(&VERSION_DATA)),
     ],
     foreign: &["x-"],
@@ -132,6 +132,25 @@ pub(crate) static PORTCULLIS: Shape = Shape {
     leaves: &["enable_proxy_protocol", "proxy_ssl_renegotiation"],
     inner: &[],
     foreign: &[],
+};
+
+/// Anything with a switch; what else it holds is not looked into.
+static SWITCH: Shape = Shape {
+    leaves: &["enabled"],
+    inner: &[],
+    foreign: &[""],
+};
+
+static REQUEST_SIGNING: Shape = Shape {
+    leaves: &["is_enabled"],
+    inner: &[],
+    foreign: &[""],
+};
+
+static SERVICE_DISCOVERY: Shape = Shape {
+    leaves: &["use_discovery_service"],
+    inner: &[],
+    foreign: &[""],
 };
 
 static CORS: Shape = Shape {
@@ -179,8 +198,14 @@ static CUSTOM_MIDDLEWARE: Shape = Shape {
         "pre",
         "response",
     ],
-    inner: &[],
+    inner: &[("auth_check", Inner::Object(&PLUGIN))],
     foreign: &[],
+};
+
+static PLUGIN: Shape = Shape {
+    leaves: &["disabled", "name"],
+    inner: &[],
+    foreign: &[""],
 };
 
 static DEFINITION: Shape = Shape {
@@ -215,13 +240,15 @@ static PROXY: Shape = Shape {
         "listen_path",
         "preserve_host_header",
         "proxy_url",
-        "service_discovery",
         "strip_listen_path",
         "structured_target_list",
         "target_list",
         "target_url",
     ],
-    inner: &[("transport", Inner::Object(&TRANSPORT))],
+    inner: &[
+        ("service_discovery", Inner::Object(&SERVICE_DISCOVERY)),
+        ("transport", Inner::Object(&TRANSPORT)),
+    ],
     foreign: &[],
 };
 

@@ -30,6 +30,7 @@ pub(crate) fn read(root: &Node<'_, '_>, extension: &Node<'_, '_>, facts: &mut Fa
     }
     let expiration = extension.at("info").at("expiration").string();
     facts.protect(!matches!(expiration, "" | "-1"), Protection::Expiry);
+    protocols(extension, facts);
     upstream(&extension.at("upstream"), facts);
     middleware(&extension.at("middleware"), facts);
     facts.protect(
@@ -183,13 +184,29 @@ fn upstream(upstream: &Node<'_, '_>, facts: &mut Facts) {
     );
 }
 
-fn middleware(middleware: &Node<'_, '_>, facts: &mut Facts) {
-    for (name, node) in middleware.members() {
-        facts.protect(
-            name.starts_with("mcp") && !node.is_empty(),
-            Protection::ProtocolRules,
-        );
+/// Settings of protocols above HTTP stand in several places; any of them counts.
+fn protocols(extension: &Node<'_, '_>, facts: &mut Facts) {
+    let middleware = extension.at("middleware");
+    let (server, upstream, global) = (
+        extension.at("server"),
+        extension.at("upstream"),
+        middleware.at("global"),
+    );
+    for place in [extension, &server, &upstream, &middleware, &global] {
+        for (name, node) in place.members() {
+            let protocol = is_protocol_member(name);
+            facts.protect(protocol && !node.is_empty(), Protection::ProtocolRules);
+        }
     }
+}
+
+/// Whether a member of the extension belongs to MCP or JSON-RPC.
+pub(crate) fn is_protocol_member(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("mcp") || name.starts_with("jsonrpc")
+}
+
+fn middleware(middleware: &Node<'_, '_>, facts: &mut Facts) {
     let global = middleware.at("global");
     for hook in [
         "prePlugins",

@@ -202,6 +202,7 @@ static UPSTREAM: Shape = Shape {
     ],
     inner: &[
         ("authentication", Inner::Object(&UPSTREAM_AUTHENTICATION)),
+        ("certificatePinning", Inner::Object(&PINNING)),
         ("enforceTimeout", Inner::Object(&VALUE)),
         ("loadBalancing", Inner::Object(&LOAD_BALANCING)),
         ("mutualTLS", Inner::Object(&MUTUAL_TLS)),
@@ -239,7 +240,28 @@ static BALANCED: Shape = Shape {
 };
 
 static MUTUAL_TLS: Shape = Shape {
-    leaves: &["domainToCertificateMapping", "enabled"],
+    leaves: &["enabled"],
+    inner: &[(
+        "domainToCertificateMapping",
+        Inner::List(&MAPPED_CERTIFICATE),
+    )],
+    foreign: &["x-"],
+};
+
+static MAPPED_CERTIFICATE: Shape = Shape {
+    leaves: &["certificate", "domain"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static PINNING: Shape = Shape {
+    leaves: &["enabled"],
+    inner: &[("domainToPublicKeysMapping", Inner::List(&MAPPED_KEYS))],
+    foreign: &["x-"],
+};
+
+static MAPPED_KEYS: Shape = Shape {
+    leaves: &["domain", "publicKeys"],
     inner: &[],
     foreign: &["x-"],
 };
@@ -283,15 +305,10 @@ static GLOBAL: Shape = Shape {
         "contextVariables",
         "cors",
         "ignoreCase",
-        "pluginConfig",
-        "postAuthenticationPlugin",
         "postAuthenticationPlugins",
-        "postPlugin",
         "postPlugins",
-        "prePlugin",
         "prePlugins",
         "requestSizeLimit",
-        "responsePlugin",
         "responsePlugins",
         "skipQuota",
         "skipQuotaReset",
@@ -300,6 +317,24 @@ static GLOBAL: Shape = Shape {
         "transformRequestHeaders",
         "transformResponseHeaders",
     ],
+    inner: &[
+        ("pluginConfig", Inner::Object(&PLUGIN_CONFIG)),
+        ("postAuthenticationPlugin", Inner::Object(&PLUGINS)),
+        ("postPlugin", Inner::Object(&PLUGINS)),
+        ("prePlugin", Inner::Object(&PLUGINS)),
+        ("responsePlugin", Inner::Object(&PLUGINS)),
+    ],
+    foreign: &["x-"],
+};
+
+static PLUGIN_CONFIG: Shape = Shape {
+    leaves: &["bundle", "data", "driver"],
+    inner: &[],
+    foreign: &["x-"],
+};
+
+static PLUGINS: Shape = Shape {
+    leaves: &["plugins"],
     inner: &[],
     foreign: &["x-"],
 };

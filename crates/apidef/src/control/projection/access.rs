@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{copy, enabled, list, not_disabled};
+use crate::oas::access::is_protocol_member;
 
 /// Writes everything that decides who may call the API.
 pub(super) fn project(oas: &Value, extension: &Value, classic: &mut Map<String, Value>) {
@@ -21,11 +22,18 @@ pub(super) fn project(oas: &Value, extension: &Value, classic: &mut Map<String, 
     addresses(&server["ipAccessControl"], classic);
     credentials(&extension["upstream"]["authentication"], classic);
     plugins(extension, classic);
-    if extension["middleware"]
-        .as_object()
-        .is_some_and(|m| m.iter().any(|(k, v)| k.starts_with("mcp") && !is_empty(v)))
-    {
-        classic.insert("application_protocol".into(), "mcp".into());
+    let (middleware, server) = (&extension["middleware"], &extension["server"]);
+    for place in [
+        extension,
+        server,
+        &extension["upstream"],
+        middleware,
+        &middleware["global"],
+    ] {
+        let mut members = place.as_object().into_iter().flatten();
+        if members.any(|(name, value)| is_protocol_member(name) && !is_empty(value)) {
+            classic.insert("application_protocol".into(), "mcp".into());
+        }
     }
     let global = &extension["middleware"]["global"];
     let quiet = global["trafficLogs"]["enabled"] == false;
