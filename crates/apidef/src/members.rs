@@ -178,6 +178,34 @@ mod tests {
         check_sorted(&crate::oas::members::ROOT, &mut Vec::new());
     }
 
+    fn undocumented(shape: &'static Shape, page: &str, missing: &mut Vec<&'static str>) {
+        let word = |c: char| c.is_alphanumeric() || "_-".contains(c);
+        // Key paths stand in code marks, whole or cut at a dot.
+        let named = page
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .flat_map(|code| code.split(|c| !word(c)));
+        let named: std::collections::HashSet<&str> = named.collect();
+        missing.extend(shape.names().filter(|name| !named.contains(name)));
+        for (_, inner) in shape.inner {
+            match inner {
+                Inner::Object(s) | Inner::List(s) | Inner::Map(s) => undocumented(s, page, missing),
+            }
+        }
+    }
+
+    #[test]
+    fn every_known_member_is_on_the_documentation_page() {
+        let page = include_str!("../../../docs/api-definitions.md");
+        // Fenced examples would shift the pairs of code marks.
+        let page: String = page.split("```").step_by(2).collect();
+        let mut missing = Vec::new();
+        undocumented(&crate::classic::members::ROOT, &page, &mut missing);
+        undocumented(&crate::oas::members::ROOT, &page, &mut missing);
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
     #[test]
     fn a_slip_is_answered_with_the_nearest_name_and_a_stranger_with_none() {
         let known = ["listen_path", "target_url"];
