@@ -12,6 +12,8 @@ use openssl::{
     x509::{X509NameRef, X509Ref},
 };
 
+use crate::der;
+
 /// SHA-256 of a certificate's DER: the name of a certificate all over the gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 32]);
@@ -199,29 +201,17 @@ fn common_name(name: &X509NameRef) -> String {
         .unwrap_or_default()
 }
 
-/// Basic constraints say so. The library offers no reader for the flag alone, but only a
-/// certificate with `CA:TRUE` can be loaded as one: the extension's DER is looked at.
+/// Whether the basic constraints say that it may issue certificates.
 fn is_ca(certificate: &X509Ref) -> bool {
-    certificate
-        .to_der()
-        .is_ok_and(|der| basic_constraints_ca(&der))
-}
-
-/// Finds `basicConstraints` (2.5.29.19) in a certificate and reads its `cA` flag.
-fn basic_constraints_ca(der: &[u8]) -> bool {
-    const OID: [u8; 5] = [0x06, 0x03, 0x55, 0x1d, 0x13];
-    der.windows(OID.len())
-        .enumerate()
-        .filter(|(_, w)| *w == OID)
-        .any(|(at, _)| {
-            let mut rest = &der[at + OID.len()..];
-            // critical BOOLEAN, optional
-            if let [0x01, 0x01, _, after @ ..] = rest {
-                rest = after;
-            }
-            // OCTET STRING { SEQUENCE { cA BOOLEAN TRUE …
-            matches!(rest, [0x04, _, 0x30, _, 0x01, 0x01, flag, ..] if *flag != 0)
-        })
+    /// 2.5.29.19
+    const BASIC_CONSTRAINTS: [u8; 3] = [0x55, 0x1d, 0x13];
+    let Ok(der) = certificate.to_der() else {
+        return false;
+    };
+    let value = der::extension(&der, &BASIC_CONSTRAINTS).and_then(der::sequence);
+    // The flag is the first element; absent means false.
+    let first = value.and_then(|constraints| der::Elements(constraints).next());
+    first.is_some_and(|flag| flag.tag == der::BOOLEAN && flag.contents.iter().any(|b| *b != 0))
 }
 
 #[cfg(test)]

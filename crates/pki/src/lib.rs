@@ -7,6 +7,8 @@
 //! - [`make`]: a development CA and pairs signed by it.
 //! - [`file`](mod@file): noticing that a file changed, writing a private file.
 
+mod der;
+
 pub mod certificate;
 pub mod file;
 pub mod make;

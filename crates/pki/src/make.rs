@@ -25,6 +25,8 @@ use openssl::{
     },
 };
 
+use crate::der;
+
 /// How far back validity starts, in seconds.
 const BACKDATED: i64 = 3600;
 
@@ -243,14 +245,14 @@ fn signed_with_ed25519(
     let placeholder = Algorithm::P256.generate()?;
     builder.sign(&placeholder, MessageDigest::sha256())?;
     let der = builder.build().to_der()?;
-    let certificate = contents(&der, 0x30).ok_or(MakeError::Encoding)?;
-    let body = contents(certificate, 0x30).ok_or(MakeError::Encoding)?;
+    let certificate = der::sequence(&der).ok_or(MakeError::Encoding)?;
+    let body = der::sequence(certificate).ok_or(MakeError::Encoding)?;
     // The name of the algorithm stands behind version and serial number, before the names.
     let at = body
         .windows(ECDSA.len())
         .position(|w| w == ECDSA)
         .ok_or(MakeError::Encoding)?;
-    let body = sequence(&[&body[..at], &ED25519, &body[at + ECDSA.len()..]].concat());
+    let body = der::into_sequence(&[&body[..at], &ED25519, &body[at + ECDSA.len()..]].concat());
     let signature = Signer::new_without_digest(issuer)?.sign_oneshot_to_vec(&body)?;
     let mut bits = vec![
         0x03,
@@ -258,41 +260,9 @@ fn signed_with_ed25519(
         0,
     ];
     bits.extend_from_slice(&signature);
-    Ok(X509::from_der(&sequence(
+    Ok(X509::from_der(&der::into_sequence(
         &[body.as_slice(), &ED25519, &bits].concat(),
     ))?)
-}
-
-/// The contents of the DER element at the start of `der`, if it has tag `tag`.
-fn contents(der: &[u8], tag: u8) -> Option<&[u8]> {
-    let (&first, rest) = der.split_first()?;
-    let (&length, rest) = rest.split_first()?;
-    if first != tag {
-        return None;
-    }
-    if length < 0x80 {
-        return rest.get(..usize::from(length));
-    }
-    let octets = usize::from(length & 0x7f);
-    let length = rest.get(..octets)?.iter().try_fold(0usize, |sum, byte| {
-        sum.checked_mul(256)?.checked_add(usize::from(*byte))
-    })?;
-    rest.get(octets..octets + length)
-}
-
-fn sequence(contents: &[u8]) -> Vec<u8> {
-    let mut der = vec![0x30];
-    let length = contents.len();
-    if length < 0x80 {
-        der.push(length as u8);
-    } else {
-        let bytes = length.to_be_bytes();
-        let used = &bytes[bytes.iter().take_while(|b| **b == 0).count()..];
-        der.push(0x80 | used.len() as u8);
-        der.extend_from_slice(used);
-    }
-    der.extend_from_slice(contents);
-    der
 }
 
 /// PEM is ASCII; writing it into memory does not fail.

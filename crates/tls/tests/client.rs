@@ -79,7 +79,7 @@ fn failure(
     host: &str,
 ) -> UpstreamTlsFailure {
     let (_, client) = run(settings, upstream, host);
-    let failed = client.err().expect("a failure");
+    let failed = client.expect_err("a failure");
     UpstreamTlsFailure::of(failed.error(), failed.ssl(), host, SystemTime::now()).unwrap()
 }
 

@@ -445,11 +445,11 @@ fn resumes(first: (&ServerConfig, &str), second: (&ServerConfig, &str), max: Ssl
     let mut context = client();
     context.set_max_proto_version(Some(max)).unwrap();
     let mut ssl = to(context, second.1);
-    // SAFETY of the library's contract: the session was made with the same method.
     #[expect(
         unsafe_code,
         reason = "the safe API cannot know that the contexts agree"
     )]
+    // SAFETY: the session was made by a context of the same method.
     unsafe {
         ssl.set_session(session).unwrap();
     }
