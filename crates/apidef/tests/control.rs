@@ -39,7 +39,6 @@ fn parsed(value: &Value) -> ParsedDefinition {
     parse_definition(&value.to_string(), None).unwrap_or_else(|e| panic!("{value}: {e:?}"))
 }
 
-/// ST-52: a Classic definition is taken under its own id; without one it gets the new id.
 #[test]
 fn a_classic_definition_is_stored_under_its_id_or_a_new_one() {
     let accepted = classic_for_create(&bytes(&classic()), NEW_ID).unwrap();
@@ -56,7 +55,7 @@ fn a_classic_definition_is_stored_under_its_id_or_a_new_one() {
     assert_eq!(accepted.classic.value()["api_id"], NEW_ID);
 }
 
-/// ST-53 and ST-72a (broken JSON).
+/// ST-72a, broken JSON.
 #[test]
 fn an_empty_or_broken_body_is_malformed() {
     let malformed = (400, "Request malformed".to_owned());
@@ -91,12 +90,6 @@ fn an_update_must_name_the_same_api_in_path_and_body() {
         rejected(classic_for_update(&body, "a1", Some(Format::Oas))).1,
         "this API endpoint only supports Tyk Classic APIs; please use the appropriate Tyk OAS API endpoint"
     );
-}
-
-/// ST-55, ST-56: the text both routes answer with.
-#[test]
-fn an_unknown_api_has_one_text() {
-    assert_eq!(Rejection::not_found(), Rejection::new(404, "API not found"));
 }
 
 /// ST-57
@@ -155,16 +148,9 @@ fn schema_violations_are_listed_in_the_wording_of_the_validator() {
     );
 }
 
-/// ST-59, ST-60
+/// ST-60
 #[test]
 fn a_classic_api_is_not_reached_through_the_oas_routes() {
-    assert_eq!(
-        Rejection::classic_read_as_oas(),
-        Rejection::new(
-            400,
-            "the requested API definition is in Tyk classic format, please use old api endpoint"
-        )
-    );
     let text = "the supplied API definition is in OAS format, please use the Tyk classic format for this API";
     let body = bytes(&oas());
     assert_eq!(
@@ -210,13 +196,6 @@ fn an_import_must_not_bring_the_extension() {
             "the import payload should not contain x-tyk-api-gateway".to_owned()
         )
     );
-}
-
-/// ST-63: the text of every route that is closed while the Dashboard owns the definitions.
-#[test]
-fn dashboard_mode_has_one_text() {
-    let text = "Due to enabled use_db_app_configs, please use the Dashboard API";
-    assert_eq!(Rejection::dashboard_mode(), Rejection::new(500, text));
 }
 
 /// ST-72a (data sources, load balancing)
@@ -345,6 +324,10 @@ fn switches() -> Vec<(&'static str, Value)> {
             json!({"enabled": true, "rate": 0, "per": "1m"}),
         ),
         ("upstream/authentication", on.clone()),
+        (
+            "server/eventHandlers",
+            json!([{"enabled": true, "trigger": "QuotaExceeded", "type": "log", "logPrefix": "p"}]),
+        ),
         (
             "upstream/authentication",
             json!({"enabled": false, "requestSigning": on}),
@@ -479,6 +462,42 @@ fn tls_versions_are_numbers_in_the_classic_view() {
     assert_eq!(
         classic_view(&document)["proxy"]["transport"]["ssl_min_version"],
         0
+    );
+}
+
+#[test]
+fn credentials_towards_the_upstream_and_events_have_their_classic_names() {
+    let document = with_switch(
+        "upstream/authentication",
+        json!({
+            "enabled": true,
+            "oauth": {"enabled": true, "allowedAuthorizeTypes": ["clientCredentials"],
+                "clientCredentials": {"clientId": "i", "tokenUrl": "http://t"}}
+        }),
+    );
+    let oauth = &classic_view(&document)["upstream_auth"]["oauth"];
+    assert_eq!(
+        oauth["allowed_authorize_types"],
+        json!(["clientCredentials"])
+    );
+    assert_eq!(
+        oauth["client_credentials"],
+        json!({"client_id": "i", "token_url": "http://t"})
+    );
+
+    let document = with_switch(
+        "server/eventHandlers",
+        json!([
+            {"enabled": true, "trigger": "CertificateExpired", "type": "webhook", "url": "http://w", "method": "POST"},
+            {"enabled": true, "trigger": "CertificateExpired", "type": "log", "logPrefix": "p"}
+        ]),
+    );
+    let events = &classic_view(&document)["event_handlers"]["events"]["CertificateExpired"];
+    assert_eq!(events[0]["handler_name"], "eh_web_hook_handler");
+    assert_eq!(events[0]["handler_meta"]["target_path"], "http://w");
+    assert_eq!(
+        events[1],
+        json!({"handler_name": "eh_log_handler", "handler_meta": {"disabled": false, "prefix": "p"}})
     );
 }
 

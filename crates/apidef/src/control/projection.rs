@@ -5,6 +5,7 @@
 //! left out.
 
 mod access;
+mod events;
 mod operations;
 
 use serde_json::{Map, Value, json};
@@ -110,6 +111,9 @@ fn server(server: &Value, classic: &mut Map<String, Value>) {
         ],
         classic,
     );
+    if let Some(handlers) = events::event_handlers(server) {
+        classic.insert("event_handlers".into(), handlers);
+    }
     let domain = &server["customDomain"];
     copy(
         domain,

@@ -215,6 +215,10 @@ fn credentials(authentication: &Value, classic: &mut Map<String, Value>) {
         );
         upstream.insert("basic_auth".into(), map.into());
     }
+    let oauth = &authentication["oauth"];
+    if !oauth.is_null() {
+        upstream.insert("oauth".into(), snake_case(oauth));
+    }
     classic.insert("upstream_auth".into(), upstream.into());
     let signing = &authentication["requestSigning"];
     if !signing.is_null() {
@@ -233,6 +237,28 @@ fn credentials(authentication: &Value, classic: &mut Map<String, Value>) {
         );
         map.insert("is_enabled".into(), not_disabled(signing).into());
         classic.insert("request_signing".into(), map.into());
+    }
+}
+
+/// The same tree with `memberName` spelled `member_name`.
+fn snake_case(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => object
+            .iter()
+            .map(|(name, value)| {
+                let mut spelled = String::new();
+                for c in name.chars() {
+                    if c.is_ascii_uppercase() {
+                        spelled.push('_');
+                    }
+                    spelled.push(c.to_ascii_lowercase());
+                }
+                (spelled, snake_case(value))
+            })
+            .collect::<Map<String, Value>>()
+            .into(),
+        Value::Array(list) => list.iter().map(snake_case).collect(),
+        other => other.clone(),
     }
 }
 
