@@ -9,6 +9,7 @@
 //! - [`clean_path`]: the path a request is routed by, or why it must be refused.
 //! - [`VersionSelector`]: which version of a base API a request asks for.
 
+mod builder;
 mod candidate;
 mod explain;
 mod host;

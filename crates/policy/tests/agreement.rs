@@ -19,7 +19,7 @@ proptest! {
 
     #[test]
     fn the_table_agrees_with_trying_every_listen_path(
-        apis in prop::collection::vec((domain(), listen_path()), 0..12),
+        apis in prop::collection::vec((domain(), listen_path()), 0..24),
         custom_domains: bool,
         strict_routes: bool,
         hostname in prop::option::of(Just("gw.local".to_owned())),

@@ -412,6 +412,16 @@ fn parameter_paths_are_ordered_by_the_length_of_their_literal_segments() {
 }
 
 #[test]
+fn what_stands_beside_a_parameter_in_its_segment_does_not_count() {
+    // Both match; 3 against 4, although `/version{n}/` is the longer text.
+    let apis = [api("beside", "/version{n}/x"), api("plain", "/{any}/xy")];
+    check(
+        &table(apis, &options()),
+        &[("/version1/xy", "plain"), ("/version1/x", "beside")],
+    );
+}
+
+#[test]
 fn a_request_cannot_choose_its_api_by_how_it_writes_its_path() {
     let table = table(
         [api("open", "/"), api("admin", "/admin/"), api("at", "/@x/")],
