@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::client::Failure;
 use crate::error::Error;
 use crate::peer::Running;
-use crate::usage::Cpu;
+use crate::usage::{self, Cpu};
 
 /// How long the connections may take to notice that the load has ended.
 const WIND_DOWN: Duration = Duration::from_secs(10);
@@ -102,6 +102,8 @@ pub(crate) struct Cost {
     pub(crate) proxy_busy: f64,
     /// The share of its core the generator and the upstream were busy.
     pub(crate) load_busy: f64,
+    /// How many cores' worth of time went to anything else on this machine.
+    pub(crate) others_busy: f64,
 }
 
 /// Runs `connections` until the window is over; a unit is `unit` of what they [`Tally::add`].
@@ -131,19 +133,16 @@ where
     pause(timing.warm_up, tally).await?;
     let proxy = peer.processes();
     let own = [std::process::id()];
-    let before = (
-        Cpu::of(&proxy),
-        Cpu::of(&own),
-        tally.0.units.load(Ordering::Relaxed),
-    );
-    let start = Instant::now();
+    let reading = || Reading {
+        machine: usage::machine_busy(),
+        proxy: Cpu::of(&proxy),
+        own: Cpu::of(&own),
+        units: tally.0.units.load(Ordering::Relaxed),
+        at: Instant::now(),
+    };
+    let before = reading();
     pause(timing.window, tally).await?;
-    let after = (
-        Cpu::of(&proxy),
-        Cpu::of(&own),
-        tally.0.units.load(Ordering::Relaxed),
-    );
-    let elapsed = start.elapsed();
+    let after = reading();
 
     tally.end();
     let wound_down = tokio::time::timeout(WIND_DOWN, async {
@@ -155,17 +154,32 @@ where
     }
     tally.check()?;
 
-    if after.2 == before.2 {
+    if after.units == before.units {
         return Err(Error::NothingDone);
     }
-    let units = (after.2 - before.2) as f64 / unit as f64;
-    let cpu = after.0.since(&before.0);
+    let elapsed = after.at - before.at;
+    let units = (after.units - before.units) as f64 / unit as f64;
+    let (cpu, own) = (
+        after.proxy.since(&before.proxy),
+        after.own.since(&before.own),
+    );
+    let others = (after.machine - before.machine).saturating_sub(cpu + own);
     Ok(Cost {
         cpu: cpu.div_f64(units),
         rate: units / elapsed.as_secs_f64(),
         proxy_busy: cpu.div_duration_f64(elapsed),
-        load_busy: after.1.since(&before.1).div_duration_f64(elapsed),
+        load_busy: own.div_duration_f64(elapsed),
+        others_busy: others.div_duration_f64(elapsed),
     })
+}
+
+/// Everything read at one edge of the window.
+struct Reading {
+    machine: Duration,
+    proxy: Cpu,
+    own: Cpu,
+    units: u64,
+    at: Instant,
 }
 
 /// Lets the load run for `time`, or until the first failure.

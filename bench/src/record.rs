@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::measure::{Measure, Verdict};
 use crate::peer::OURS;
-use crate::scene::Scene;
+use crate::scene::{DISTURBANCE, Scene};
 
 /// Values of all rounds so far. A scene in which a peer failed once has no numbers for it.
 #[derive(Default)]
@@ -66,6 +66,23 @@ impl Record {
             .flatten()
             .filter_map(|values| values.get(measure).copied())
             .collect()
+    }
+
+    /// The most that others used of a core, in percent, in any round of these scenes.
+    pub(crate) fn worst_disturbance(&self, scenes: &[Box<dyn Scene>]) -> Option<f64> {
+        let values = scenes.iter().filter_map(|scene| {
+            let index = scene
+                .measures()
+                .iter()
+                .position(|measure| measure.key == DISTURBANCE)?;
+            self.rounds
+                .iter()
+                .filter(|((name, _), _)| *name == scene.name())
+                .flat_map(|(_, rounds)| rounds)
+                .filter_map(|values| values.get(index).copied())
+                .max_by(f64::total_cmp)
+        });
+        values.max_by(f64::total_cmp)
     }
 
     /// The median of one measure.

@@ -8,6 +8,9 @@ use crate::machine::Machine;
 use crate::record::Record;
 use crate::scene::Scene;
 
+/// Percent of a core that others may use beside a measurement: kernel threads need a little.
+const TOLERABLE_DISTURBANCE: f64 = 15.0;
+
 /// Everything a report is made of.
 pub(crate) struct Report<'a> {
     pub(crate) machine: &'a Machine,
@@ -102,6 +105,7 @@ impl Report<'_> {
             .collect();
         json!({
             "machine": self.machine.json(),
+            "disturbed": self.disturbance().is_some(),
             "rounds": self.rounds,
             "seconds": self.seconds,
             "versions": versions,
@@ -133,8 +137,24 @@ impl Report<'_> {
         for (name, version) in self.peers {
             line(&mut out, &format!("{name}: {version}"));
         }
+        if let Some(percent) = self.disturbance() {
+            line(
+                &mut out,
+                &format!(
+                    "DISTURBED: other programs used up to {percent:.0} % of a core meanwhile; \
+                     trust no number here, repeat on an idle machine"
+                ),
+            );
+        }
         line(&mut out, "");
         out
+    }
+
+    /// What others used at most, when it is too much to trust the numbers.
+    fn disturbance(&self) -> Option<f64> {
+        self.record
+            .worst_disturbance(self.scenes)
+            .filter(|percent| *percent > TOLERABLE_DISTURBANCE)
     }
 
     /// Header and rows: scene, measure, then one column a peer.

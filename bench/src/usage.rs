@@ -1,4 +1,5 @@
-//! What a group of processes has used, read from `/proc`: CPU time and memory.
+//! What a group of processes has used, read from `/proc`: CPU time and memory. And how busy
+//! the whole machine was, to know what others took meanwhile.
 //!
 //! CPU time comes from each thread's `schedstat`, in nanoseconds. A thread that has ended
 //! takes its `schedstat` along, so the sum is compared with the processes' own tick
@@ -58,9 +59,9 @@ impl Cpu {
                     .min(*used)
             })
             .sum();
-        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
         // Two ticks of doubt: both readings are rounded down.
-        let counted = self.ticks.saturating_sub(before.ticks).saturating_sub(2) * tick;
+        let counted =
+            self.ticks.saturating_sub(before.ticks).saturating_sub(2) * tick_nanoseconds();
         Duration::from_nanos(exact.max(counted))
     }
 }
@@ -79,6 +80,31 @@ fn resident_of(pid: u32) -> Option<u64> {
         Some(kib * 1024)
     };
     from("smaps_rollup", "Rss:").or_else(|| from("status", "VmRSS:"))
+}
+
+/// The time all cores together have spent busy since the machine started, also with what the
+/// host took away from them.
+pub(crate) fn machine_busy() -> Duration {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks: Vec<u64> = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .skip(1)
+        .map(|ticks| ticks.parse().unwrap_or(0))
+        .collect();
+    // user nice system idle iowait irq softirq steal; guests are contained in user and nice.
+    let busy = |index: &usize| !matches!(index, 3 | 4);
+    let sum: u64 = (0..8)
+        .filter(busy)
+        .map(|index| ticks.get(index).copied().unwrap_or(0))
+        .sum();
+    Duration::from_nanos(sum * tick_nanoseconds())
+}
+
+fn tick_nanoseconds() -> u64 {
+    1_000_000_000 / rustix::param::clock_ticks_per_second().max(1)
 }
 
 /// Positions in `/proc/PID/stat`, counted from the field after the command's name.

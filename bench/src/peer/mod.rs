@@ -206,5 +206,10 @@ fn ask_version(peer: &'static str, program: &Path, argument: &str) -> Result<Str
     let text = [answer.stdout, answer.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
-    Ok(line.unwrap_or("unknown").to_owned())
+    let line = line.unwrap_or("unknown");
+    // Some name themselves by the path they were called by.
+    let line = line
+        .strip_prefix(&*program.to_string_lossy())
+        .unwrap_or(line);
+    Ok(line.trim().to_owned())
 }

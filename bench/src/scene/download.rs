@@ -1,6 +1,6 @@
 //! A 10 MiB response, again and again over four kept-alive HTTP/1.1 connections.
 
-use super::{LOAD_BUSY, PROXY_BUSY, Scene, Values, values};
+use super::{LOAD_BUSY, OTHERS_BUSY, PROXY_BUSY, Scene, Values, values};
 use crate::client::Offer;
 use crate::client::http1::{Http1, request};
 use crate::lab::Lab;
@@ -34,6 +34,7 @@ impl Scene for Download {
                 Measure::shown("downloads_per_second", "downloads/s"),
                 PROXY_BUSY,
                 LOAD_BUSY,
+                OTHERS_BUSY,
             ]
         }
     }

@@ -1,7 +1,7 @@
 //! HTTP/2 over TLS 1.3: 16 connections with 8 streams each, one request after the other on
 //! each stream.
 
-use super::{LOAD_BUSY, PROXY_BUSY, Scene, Values, values};
+use super::{LOAD_BUSY, OTHERS_BUSY, PROXY_BUSY, Scene, Values, values};
 use crate::client::http2::Http2;
 use crate::client::{Failure, Offer};
 use crate::lab::Lab;
@@ -35,6 +35,7 @@ impl Scene for Http2Streams {
                 Measure::shown("requests_per_second", "requests/s"),
                 PROXY_BUSY,
                 LOAD_BUSY,
+                OTHERS_BUSY,
             ]
         }
     }

@@ -1,6 +1,6 @@
 //! HTTP/1.1 over TLS 1.3: 64 connections, one request after the other on each.
 
-use super::{LOAD_BUSY, PROXY_BUSY, Scene, Values, values};
+use super::{LOAD_BUSY, OTHERS_BUSY, PROXY_BUSY, Scene, Values, values};
 use crate::client::Offer;
 use crate::client::http1::{Http1, request};
 use crate::lab::Lab;
@@ -33,6 +33,7 @@ impl Scene for KeepAlive {
                 Measure::shown("requests_per_second", "requests/s"),
                 PROXY_BUSY,
                 LOAD_BUSY,
+                OTHERS_BUSY,
             ]
         }
     }

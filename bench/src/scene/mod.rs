@@ -61,8 +61,13 @@ fn values(cost: Cost) -> Vec<f64> {
         cost.rate,
         cost.proxy_busy * 100.0,
         cost.load_busy * 100.0,
+        cost.others_busy * 100.0,
     ]
 }
 
 const PROXY_BUSY: Measure = Measure::noted("proxy_busy_percent", "proxy's core busy, %");
 const LOAD_BUSY: Measure = Measure::noted("load_busy_percent", "load's core busy, %");
+const OTHERS_BUSY: Measure = Measure::noted(DISTURBANCE, "others' share of a core, %");
+
+/// The key of the measure that tells what else the machine was doing.
+pub(crate) const DISTURBANCE: &str = "others_busy_percent";

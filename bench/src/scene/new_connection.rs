@@ -1,7 +1,7 @@
 //! A new TLS 1.3 connection for every request: full handshake, one request that asks to close,
 //! until the server has closed.
 
-use super::{LOAD_BUSY, PROXY_BUSY, Scene, Values, values};
+use super::{LOAD_BUSY, OTHERS_BUSY, PROXY_BUSY, Scene, Values, values};
 use crate::client::Offer;
 use crate::client::http1::{Http1, request};
 use crate::lab::Lab;
@@ -35,6 +35,7 @@ impl Scene for NewConnection {
                 Measure::shown("connections_per_second", "connections/s"),
                 PROXY_BUSY,
                 LOAD_BUSY,
+                OTHERS_BUSY,
             ]
         }
     }
