@@ -71,6 +71,7 @@ fn domain() -> impl Strategy<Value = Option<String>> {
         "b.local",
         "{s}.local",
         "{s:[ab]+}.local",
+        "{s}.LOCAL.",
         "a.local:80",
     ];
     prop::option::of(prop::sample::select(domains.to_vec()).prop_map(str::to_owned))
