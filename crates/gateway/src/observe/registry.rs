@@ -1,0 +1,414 @@
+//! Everything that is counted, and how it is shown.
+//!
+//! Workers register once and count alone; here their numbers are added up when somebody asks.
+//! What happens on the control side (reloads, certificates) is told to the registry directly.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    AccessLog, ResponseFlag,
+    counters::{ApiCounters, CLASSES, REASONS, VERSIONS, WorkerCounters},
+    histogram::{Distribution, Histogram},
+    process,
+    text::{Page, seconds},
+};
+
+/// Labels of the status classes.
+const CLASS_LABELS: [&str; CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// All counters of a gateway.
+pub struct Registry {
+    version: &'static str,
+    started: SystemTime,
+    workers: Mutex<Vec<Arc<WorkerCounters>>>,
+    apis: Mutex<Apis>,
+    state: Mutex<State>,
+    access_log: Mutex<Option<AccessLog>>,
+}
+
+/// Numbers given to APIs.
+#[derive(Default)]
+struct Apis {
+    slots: HashMap<Arc<str>, usize>,
+    ids: Vec<Arc<str>>,
+}
+
+/// What the control side says.
+#[derive(Default)]
+struct State {
+    loaded: usize,
+    quarantined: usize,
+    generation: u64,
+    reloads: u64,
+    failed_reloads: u64,
+    reload_time: Distribution,
+    certificates: Vec<CertificateExpiry>,
+}
+
+/// When a certificate ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateExpiry {
+    /// What it is for: `server`, `client`, `upstream`, `ca`.
+    pub role: &'static str,
+    /// Its id or fingerprint; only the first eight characters are shown.
+    pub id: String,
+    /// Its common name or first host name.
+    pub name: String,
+    /// `notAfter` in seconds since 1970.
+    pub not_after: i64,
+}
+
+/// Sums of one API over all workers, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ApiTotals {
+    /// Requests.
+    pub requests: u64,
+    /// Time spent waiting for upstreams, microseconds.
+    pub upstream_micros: u64,
+}
+
+impl Registry {
+    /// An empty registry of a gateway of this version.
+    pub fn new(version: &'static str) -> Self {
+        Self {
+            version,
+            started: SystemTime::now(),
+            workers: Mutex::default(),
+            apis: Mutex::default(),
+            state: Mutex::default(),
+            access_log: Mutex::default(),
+        }
+    }
+
+    /// Counters for one more worker.
+    pub fn worker(&self) -> Arc<WorkerCounters> {
+        // Held over both steps, so that no number is handed out in between.
+        let apis = lock(&self.apis);
+        let counters = Arc::new(WorkerCounters::default());
+        if let Some(last) = apis.ids.len().checked_sub(1) {
+            counters.make_room(last);
+        }
+        lock(&self.workers).push(counters.clone());
+        counters
+    }
+
+    /// The number of an API: the same for the life of the process, whatever is reloaded.
+    pub fn slot(&self, api_id: &str) -> usize {
+        let mut apis = lock(&self.apis);
+        if let Some(slot) = apis.slots.get(api_id) {
+            return *slot;
+        }
+        let slot = apis.ids.len();
+        lock(&self.workers).iter().for_each(|worker| worker.make_room(slot));
+        let id: Arc<str> = api_id.into();
+        apis.slots.insert(id.clone(), slot);
+        apis.ids.push(id);
+        slot
+    }
+
+    /// Says what the snapshot in force holds.
+    pub fn set_loaded(&self, generation: u64, apis: usize, quarantined: usize) {
+        let mut state = lock(&self.state);
+        (state.generation, state.loaded, state.quarantined) = (generation, apis, quarantined);
+    }
+
+    /// Counts a reload and how long it took.
+    pub fn reload_finished(&self, succeeded: bool, took: Duration) {
+        let mut state = lock(&self.state);
+        if succeeded {
+            state.reloads += 1;
+        } else {
+            state.failed_reloads += 1;
+        }
+        state.reload_time.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Says which certificates are in use.
+    pub fn set_certificates(&self, certificates: Vec<CertificateExpiry>) {
+        lock(&self.state).certificates = certificates;
+    }
+
+    /// Shows how many lines this log has dropped.
+    pub fn watch(&self, access_log: &AccessLog) {
+        *lock(&self.access_log) = Some(access_log.clone());
+    }
+
+    /// Sums of an API over all workers; zeros for one that was never loaded.
+    pub fn totals(&self, api_id: &str) -> ApiTotals {
+        let mut totals = ApiTotals::default();
+        let Some(slot) = lock(&self.apis).slots.get(api_id).copied() else { return totals };
+        for worker in lock(&self.workers).iter() {
+            let Some(api) = worker.api(slot) else { continue };
+            totals.requests += flags().map(|flag| requests(api, flag).iter().sum::<u64>()).sum::<u64>();
+            totals.upstream_micros += api.upstream_micros.load(Relaxed);
+        }
+        totals
+    }
+
+    /// Everything as Prometheus text.
+    pub fn render(&self) -> String {
+        let workers = lock(&self.workers).clone();
+        let ids = lock(&self.apis).ids.clone();
+        let mut page = Page::default();
+        page.family("portcullis_build_info", "gauge", "Always 1; the label tells the version.");
+        page.sample("portcullis_build_info", &[("version", self.version)], 1);
+        render_durations(&mut page, &workers);
+        render_apis(&mut page, &workers, &ids);
+        render_connections(&mut page, &workers);
+        self.render_state(&mut page);
+        let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        process::write(&mut page, started);
+        page.finish()
+    }
+
+    fn render_state(&self, page: &mut Page) {
+        let state = lock(&self.state);
+        page.single("tyk_gateway_apis_loaded", "gauge", "APIs that are served.", state.loaded);
+        page.single(
+            "portcullis_apis_quarantined",
+            "gauge",
+            "APIs that cannot be enforced as written and answer 503.",
+            state.quarantined,
+        );
+        page.single(
+            "portcullis_config_generation",
+            "gauge",
+            "Counts the snapshots that came into force.",
+            state.generation,
+        );
+        let name = "tyk_gateway_config_reload_total";
+        page.family(name, "counter", "Reloads by result.");
+        page.sample(name, &[("result", "success")], state.reloads);
+        page.sample(name, &[("result", "failure")], state.failed_reloads);
+        let name = "tyk_gateway_config_reload_duration_seconds";
+        page.family(name, "histogram", "How long reloads took.");
+        page.histogram(name, &[], &state.reload_time);
+        let name = "portcullis_certificate_expiry_timestamp_seconds";
+        page.family(name, "gauge", "When a certificate ends, in seconds since 1970.");
+        for certificate in &state.certificates {
+            let id: String = certificate.id.chars().take(8).collect();
+            let labels = [("role", certificate.role), ("certificate", &*id), ("name", &*certificate.name)];
+            page.sample(name, &labels, certificate.not_after);
+        }
+        let dropped = lock(&self.access_log).as_ref().map_or(0, AccessLog::dropped);
+        page.single(
+            "portcullis_access_log_dropped_total",
+            "counter",
+            "Access log lines dropped because the log could not keep up.",
+            dropped,
+        );
+    }
+}
+
+fn render_durations(page: &mut Page, workers: &[Arc<WorkerCounters>]) {
+    let sum = |histogram: &dyn Fn(&WorkerCounters) -> &Histogram| {
+        let mut total = Distribution::default();
+        workers.iter().for_each(|worker| histogram(worker).add_to(&mut total));
+        total
+    };
+    let name = "http_server_request_duration_seconds";
+    page.family(name, "histogram", "Requests from first byte in to last byte out.");
+    for (class, label) in CLASS_LABELS.into_iter().enumerate() {
+        let total = sum(&|worker| &worker.total_time[class]);
+        if total.count() > 0 {
+            page.histogram(name, &[("http_response_status_class", label)], &total);
+        }
+    }
+    let name = "tyk_gateway_request_duration_seconds";
+    page.family(name, "histogram", "The gateway's own part of a request.");
+    page.histogram(name, &[], &sum(&|worker| &worker.own_time));
+    let name = "tyk_upstream_request_duration_seconds";
+    page.family(name, "histogram", "The upstream's part of a request.");
+    page.histogram(name, &[], &sum(&|worker| &worker.upstream_time));
+}
+
+fn render_apis(page: &mut Page, workers: &[Arc<WorkerCounters>], ids: &[Arc<str>]) {
+    // APIs that no request ever reached have no series: there may be ten thousand of them.
+    let of = |slot: Option<usize>| -> Vec<&ApiCounters> {
+        workers
+            .iter()
+            .filter_map(|worker| match slot {
+                Some(slot) => worker.api(slot),
+                None => Some(&worker.unrouted),
+            })
+            .collect()
+    };
+    let each = || {
+        let unrouted = std::iter::once(("", of(None)));
+        unrouted.chain(ids.iter().enumerate().map(|(slot, id)| (&**id, of(Some(slot)))))
+    };
+    let name = "tyk_api_requests_total";
+    page.family(name, "counter", "Requests by API, flag and status class; no API took those without one.");
+    for (id, counters) in each() {
+        for flag in flag_texts() {
+            let mut sums = [0; CLASSES];
+            for variant in flags().filter(|variant| variant.map_or("", ResponseFlag::flag) == flag) {
+                counters.iter().for_each(|api| api.add_requests(variant, &mut sums));
+            }
+            for (class, count) in CLASS_LABELS.into_iter().zip(sums).filter(|(_, count)| *count > 0) {
+                let labels =
+                    [("tyk_api_id", id), ("tyk_response_flag", flag), ("http_response_status_class", class)];
+                page.sample(name, &labels, count);
+            }
+        }
+    }
+    let sums: [(&str, &str, fn(&ApiCounters) -> &AtomicU64); 2] = [
+        ("portcullis_api_request_seconds_total", "Time spent on an API's requests.", |api| &api.micros),
+        ("portcullis_api_upstream_seconds_total", "Time spent waiting for an API's upstreams.", |api| {
+            &api.upstream_micros
+        }),
+    ];
+    for (name, help, number) in sums {
+        page.family(name, "counter", help);
+        for (id, counters) in each() {
+            let micros: u64 = counters.iter().map(|api| number(api).load(Relaxed)).sum();
+            if micros > 0 {
+                page.sample(name, &[("tyk_api_id", id)], seconds(micros));
+            }
+        }
+    }
+}
+
+fn render_connections(page: &mut Page, workers: &[Arc<WorkerCounters>]) {
+    let sum = |number: &dyn Fn(&WorkerCounters) -> &AtomicU64| -> u64 {
+        workers.iter().map(|worker| number(worker).load(Relaxed)).sum()
+    };
+    // Closed first: a connection that ends in between must not make the difference negative.
+    let closed = sum(&|worker| &worker.closed);
+    let opened = sum(&|worker| &worker.opened);
+    page.single("portcullis_connections_total", "counter", "Connections accepted.", opened);
+    let open = opened.saturating_sub(closed);
+    page.single("portcullis_connections_open", "gauge", "Connections open now.", open);
+
+    let name = "portcullis_tls_handshakes_total";
+    page.family(name, "counter", "TLS handshakes with clients by result.");
+    for (place, version) in VERSIONS.into_iter().enumerate() {
+        for (kind, resumed) in ["false", "true"].into_iter().enumerate() {
+            let count = sum(&|worker| &worker.handshakes[place][kind]);
+            let labels = [("result", "success"), ("reason", ""), ("version", version), ("resumed", resumed)];
+            page.sample(name, &labels, count);
+        }
+    }
+    for (place, reason) in REASONS.into_iter().enumerate() {
+        let count = sum(&|worker| &worker.handshake_failures[place]);
+        let labels = [("result", "failure"), ("reason", reason), ("version", ""), ("resumed", "")];
+        page.sample(name, &labels, count);
+    }
+}
+
+/// No flag, then every variant.
+fn flags() -> impl Iterator<Item = Option<ResponseFlag>> {
+    std::iter::once(None).chain(ResponseFlag::all().map(Some))
+}
+
+/// No flag, then every short text once.
+fn flag_texts() -> impl Iterator<Item = &'static str> {
+    let mut last = None;
+    flags().map(|flag| flag.map_or("", ResponseFlag::flag)).filter(move |text| last.replace(*text) != Some(*text))
+}
+
+fn requests(api: &ApiCounters, flag: Option<ResponseFlag>) -> [u64; CLASSES] {
+    let mut sums = [0; CLASSES];
+    api.add_requests(flag, &mut sums);
+    sums
+}
+
+/// The numbers stay readable even if somebody panicked while holding them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_added_up_by_api_flag_and_class() {
+        let registry = Registry::new("1.2.3");
+        let first = registry.worker();
+        let slot = registry.slot("orders");
+        let second = registry.worker();
+        first.request(Some(slot), 200, None, 300, Some(200));
+        second.request(Some(slot), 200, None, 300, Some(200));
+        second.request(Some(slot), 500, Some(ResponseFlag::DnsNotFound), 10, None);
+        second.request(Some(slot), 500, Some(ResponseFlag::DnsTimeout), 10, None);
+        second.request(None, 404, None, 10, None);
+        let text = registry.render();
+        let has = |line: &str| assert!(text.lines().any(|l| l == line), "{line} in:\n{text}");
+        has(r#"portcullis_build_info{version="1.2.3"} 1"#);
+        has(r#"tyk_api_requests_total{tyk_api_id="orders",tyk_response_flag="",http_response_status_class="2xx"} 2"#);
+        has(r#"tyk_api_requests_total{tyk_api_id="orders",tyk_response_flag="DNS",http_response_status_class="5xx"} 2"#);
+        has(r#"tyk_api_requests_total{tyk_api_id="",tyk_response_flag="",http_response_status_class="4xx"} 1"#);
+        has(r#"http_server_request_duration_seconds_count{http_response_status_class="2xx"} 2"#);
+        has("tyk_upstream_request_duration_seconds_count 2");
+        has("tyk_gateway_request_duration_seconds_count 5");
+        has(r#"portcullis_api_upstream_seconds_total{tyk_api_id="orders"} 0.0004"#);
+        assert_eq!(registry.totals("orders"), ApiTotals { requests: 4, upstream_micros: 400 });
+        assert_eq!(registry.totals("nobody"), ApiTotals::default());
+    }
+
+    #[test]
+    fn an_api_keeps_its_number_and_its_counts_over_reloads() {
+        let registry = Registry::new("1");
+        let worker = registry.worker();
+        let a = registry.slot("a");
+        worker.request(Some(a), 200, None, 1, None);
+        let others: Vec<_> = (0..1_000).map(|n| registry.slot(&format!("api-{n}"))).collect();
+        assert_eq!(registry.slot("a"), a);
+        assert_eq!(others.len(), others.iter().collect::<std::collections::HashSet<_>>().len());
+        worker.request(Some(registry.slot("a")), 200, None, 1, None);
+        assert_eq!(registry.totals("a").requests, 2);
+        worker.request(Some(others[999]), 200, None, 1, None);
+        assert_eq!(registry.totals("api-999").requests, 1);
+    }
+
+    #[test]
+    fn every_line_is_a_comment_or_a_sample_and_families_are_unique() {
+        let registry = Registry::new("1");
+        let worker = registry.worker();
+        worker.request(Some(registry.slot("odd \"id\"")), 200, None, 1, Some(1));
+        worker.handshake_failed("eof");
+        worker.connection_opened();
+        registry.set_loaded(3, 2, 1);
+        registry.reload_finished(true, Duration::from_millis(5));
+        registry.reload_finished(false, Duration::from_millis(5));
+        registry.set_certificates(vec![CertificateExpiry {
+            role: "server",
+            id: "0123456789abcdef".to_owned(),
+            name: "localhost".to_owned(),
+            not_after: 2_000_000_000,
+        }]);
+        let text = registry.render();
+        let mut families = std::collections::HashSet::new();
+        for line in text.lines() {
+            if let Some(family) = line.strip_prefix("# TYPE ") {
+                assert!(families.insert(family.split(' ').next().unwrap().to_owned()), "{line}");
+            } else if !line.starts_with("# HELP ") {
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+                let name = series.split('{').next().unwrap();
+                let base = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
+                assert!(families.contains(name) || families.contains(base), "{line}");
+            }
+        }
+        let has = |line: &str| assert!(text.lines().any(|l| l == line), "{line} in:\n{text}");
+        has("tyk_gateway_apis_loaded 2");
+        has("portcullis_apis_quarantined 1");
+        has("portcullis_config_generation 3");
+        has(r#"tyk_gateway_config_reload_total{result="failure"} 1"#);
+        has("tyk_gateway_config_reload_duration_seconds_count 2");
+        has("portcullis_connections_open 1");
+        has(r#"portcullis_tls_handshakes_total{result="failure",reason="eof",version="",resumed=""} 1"#);
+        has(concat!(
+            r#"portcullis_certificate_expiry_timestamp_seconds{role="server","#,
+            r#"certificate="01234567",name="localhost"} 2000000000"#
+        ));
+    }
+}
