@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::client::Failure;
 use crate::error::Error;
 use crate::peer::Running;
-use crate::usage::{self, Cpu};
+use crate::usage::{Reading, Usage};
 
 /// How long the connections may take to notice that the load has ended.
 const WIND_DOWN: Duration = Duration::from_secs(10);
@@ -98,12 +98,8 @@ pub(crate) struct Cost {
     pub(crate) cpu: Duration,
     /// Units per second.
     pub(crate) rate: f64,
-    /// The share of its core the proxy was busy.
-    pub(crate) proxy_busy: f64,
-    /// The share of its core the generator and the upstream were busy.
-    pub(crate) load_busy: f64,
-    /// How many cores' worth of time went to anything else on this machine.
-    pub(crate) others_busy: f64,
+    /// Who used how much meanwhile.
+    pub(crate) usage: Usage,
 }
 
 /// Runs `connections` until the window is over; a unit is `unit` of what they [`Tally::add`].
@@ -132,17 +128,11 @@ where
 
     pause(timing.warm_up, tally).await?;
     let proxy = peer.processes();
-    let own = [std::process::id()];
-    let reading = || Reading {
-        machine: usage::machine_busy(),
-        proxy: Cpu::of(&proxy),
-        own: Cpu::of(&own),
-        units: tally.0.units.load(Ordering::Relaxed),
-        at: Instant::now(),
-    };
-    let before = reading();
+    let before = Reading::of(&proxy);
+    let units_before = tally.0.units.load(Ordering::Relaxed);
     pause(timing.window, tally).await?;
-    let after = reading();
+    let units = tally.0.units.load(Ordering::Relaxed) - units_before;
+    let usage = Reading::of(&proxy).since(&before);
 
     tally.end();
     let wound_down = tokio::time::timeout(WIND_DOWN, async {
@@ -154,32 +144,15 @@ where
     }
     tally.check()?;
 
-    if after.units == before.units {
+    if units == 0 {
         return Err(Error::NothingDone);
     }
-    let elapsed = after.at - before.at;
-    let units = (after.units - before.units) as f64 / unit as f64;
-    let (cpu, own) = (
-        after.proxy.since(&before.proxy),
-        after.own.since(&before.own),
-    );
-    let others = (after.machine - before.machine).saturating_sub(cpu + own);
+    let units = units as f64 / unit as f64;
     Ok(Cost {
-        cpu: cpu.div_f64(units),
-        rate: units / elapsed.as_secs_f64(),
-        proxy_busy: cpu.div_duration_f64(elapsed),
-        load_busy: own.div_duration_f64(elapsed),
-        others_busy: others.div_duration_f64(elapsed),
+        cpu: usage.proxy.div_f64(units),
+        rate: units / usage.elapsed.as_secs_f64(),
+        usage,
     })
-}
-
-/// Everything read at one edge of the window.
-struct Reading {
-    machine: Duration,
-    proxy: Cpu,
-    own: Cpu,
-    units: u64,
-    at: Instant,
 }
 
 /// Lets the load run for `time`, or until the first failure.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Every process of the group led by `leader`, itself included.
 pub(crate) fn processes(leader: u32) -> Vec<u32> {
@@ -17,16 +17,74 @@ pub(crate) fn processes(leader: u32) -> Vec<u32> {
         .collect()
 }
 
+/// What the proxy, this program and the whole machine have used until one moment.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    at: Instant,
+    proxy: Cpu,
+    own: Cpu,
+    machine: Duration,
+}
+
+/// Who used how much between two readings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) elapsed: Duration,
+    /// CPU time of the proxy's processes.
+    pub(crate) proxy: Duration,
+    /// CPU time of the generator and the upstream.
+    pub(crate) own: Duration,
+    /// CPU time of everything else on this machine.
+    pub(crate) others: Duration,
+}
+
+impl Reading {
+    /// Reads for the proxy with these processes.
+    pub(crate) fn of(proxy: &[u32]) -> Self {
+        Self {
+            at: Instant::now(),
+            machine: machine_busy(),
+            proxy: Cpu::of(proxy),
+            own: Cpu::of(&[std::process::id()]),
+        }
+    }
+
+    /// What was used from `before` until this reading.
+    pub(crate) fn since(&self, before: &Self) -> Usage {
+        let proxy = self.proxy.since(&before.proxy);
+        let own = self.own.since(&before.own);
+        let machine = self.machine.saturating_sub(before.machine);
+        Usage {
+            elapsed: self.at - before.at,
+            proxy,
+            own,
+            others: machine.saturating_sub(proxy + own),
+        }
+    }
+}
+
+impl Usage {
+    /// A part of this usage in percent of one core.
+    pub(crate) fn percent(&self, part: Duration) -> f64 {
+        part.div_duration_f64(self.elapsed) * 100.0
+    }
+}
+
+/// Resident memory of all `processes` together, in bytes.
+pub(crate) fn resident(processes: &[u32]) -> u64 {
+    processes.iter().filter_map(|pid| resident_of(*pid)).sum()
+}
+
 /// CPU time used so far.
 #[derive(Debug)]
-pub(crate) struct Cpu {
+struct Cpu {
     nanoseconds: BTreeMap<(u32, u32), u64>,
     ticks: u64,
 }
 
 impl Cpu {
     /// Reads what `processes` have used since each started.
-    pub(crate) fn of(processes: &[u32]) -> Self {
+    fn of(processes: &[u32]) -> Self {
         let mut nanoseconds = BTreeMap::new();
         let mut ticks = 0;
         for &pid in processes {
@@ -46,7 +104,7 @@ impl Cpu {
     }
 
     /// The time used from `before` until this reading.
-    pub(crate) fn since(&self, before: &Self) -> Duration {
+    fn since(&self, before: &Self) -> Duration {
         let exact: u64 = self
             .nanoseconds
             .iter()
@@ -66,11 +124,6 @@ impl Cpu {
     }
 }
 
-/// Resident memory of all `processes` together, in bytes.
-pub(crate) fn resident(processes: &[u32]) -> u64 {
-    processes.iter().filter_map(|pid| resident_of(*pid)).sum()
-}
-
 fn resident_of(pid: u32) -> Option<u64> {
     // The roll-up walks the page tables; the status line lags behind by some pages per thread.
     let from = |file: &str, key: &str| -> Option<u64> {
@@ -84,7 +137,7 @@ fn resident_of(pid: u32) -> Option<u64> {
 
 /// The time all cores together have spent busy since the machine started, also with what the
 /// host took away from them.
-pub(crate) fn machine_busy() -> Duration {
+fn machine_busy() -> Duration {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks: Vec<u64> = text
         .lines()
@@ -128,8 +181,6 @@ fn numbers_in(dir: &Path) -> impl Iterator<Item = u32> + use<> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     #[test]

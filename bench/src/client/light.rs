@@ -19,7 +19,7 @@ pub(crate) struct Pace {
     pub(crate) every: Duration,
 }
 
-/// Sends `requests` in turn for `window` and returns the latencies, sorted.
+/// Sends `requests` in turn for `window` and returns the latencies.
 pub(crate) async fn latencies(
     dial: &Dial,
     pace: Pace,
@@ -44,7 +44,6 @@ pub(crate) async fn latencies(
     while let Some(connection) = connections.join_next().await {
         all.extend(connection.expect("the task does not panic")?);
     }
-    all.sort_unstable();
     Ok(all)
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Scene, Values};
+use super::{OTHERS_BUSY, Scene, Values};
 use crate::client::http1::{Http1, request};
 use crate::client::light::{Pace, latencies, percentile};
 use crate::client::{Dial, Failure, Offer};
@@ -18,7 +18,7 @@ use crate::load::Timing;
 use crate::measure::{Goal, Measure};
 use crate::peer::{Peer, Running, SECRET};
 use crate::upstream::Page;
-use crate::usage;
+use crate::usage::{self, Reading};
 
 const DEFINITIONS: usize = 10_000;
 
@@ -27,6 +27,9 @@ const LIGHT: Pace = Pace {
     connections: 4,
     every: Duration::from_millis(10),
 };
+
+/// How often rest and reloading take turns in the measured time.
+const TURNS: u32 = 2;
 
 /// Of so many definitions, one is asked for; the step spreads them over all.
 const ASKED_EVERY: usize = 37;
@@ -63,6 +66,7 @@ impl Scene for Definitions {
                 Measure::noted("p50_rest_us", "p50 µs at rest"),
                 Measure::noted("p50_reloading_us", "p50 µs while reloading"),
                 Measure::noted("mib_reloaded", "MiB RSS after reloads"),
+                OTHERS_BUSY,
             ]
         }
     }
@@ -90,13 +94,24 @@ impl Scene for Definitions {
             // Also lets what was needed only for loading go.
             traffic(&dial, &requests, timing.warm_up).await?;
             let loaded = at_once.max(usage::resident(&running.processes()));
-            let rest = traffic(&dial, &requests, timing.window).await?;
 
-            let reloading = Reloading::start(&dial);
-            let disturbed = traffic(&dial, &requests, timing.window).await;
-            let reloads = reloading.end().await.map_err(failed)?;
-            let disturbed = disturbed?;
+            // In turns, so that what disturbs the machine for a while disturbs both.
+            let (mut rest, mut disturbed, mut reloads) =
+                (Vec::new(), Vec::new(), Reloads::default());
+            let before = Reading::of(&running.processes());
+            for _ in 0..TURNS {
+                rest.extend(traffic(&dial, &requests, timing.window / TURNS).await?);
+                let reloading = Reloading::start(&dial);
+                let latencies = traffic(&dial, &requests, timing.window / TURNS).await;
+                let done = reloading.end().await.map_err(failed)?;
+                disturbed.extend(latencies?);
+                reloads.count += done.count;
+                reloads.took += done.took;
+            }
+            let usage = Reading::of(&running.processes()).since(&before);
             let reloaded = usage::resident(&running.processes());
+            rest.sort_unstable();
+            disturbed.sort_unstable();
 
             let micros = |latencies: &[Duration], share| {
                 percentile(latencies, share)
@@ -110,11 +125,12 @@ impl Scene for Definitions {
                 rest_99,
                 disturbed_99,
                 disturbed_99 / rest_99,
-                reloads.mean.as_secs_f64() * 1e3,
+                reloads.took.as_secs_f64() * 1e3 / f64::from(reloads.count),
                 f64::from(reloads.count),
                 micros(&rest, 0.5)?,
                 micros(&disturbed, 0.5)?,
                 mib(reloaded),
+                usage.percent(usage.others),
             ])
         })
     }
@@ -148,9 +164,10 @@ struct Reloading {
     task: tokio::task::JoinHandle<Result<Reloads, Failure>>,
 }
 
+#[derive(Default)]
 struct Reloads {
     count: u32,
-    mean: Duration,
+    took: Duration,
 }
 
 impl Reloading {
@@ -172,7 +189,7 @@ impl Reloading {
             }
             Ok(Reloads {
                 count,
-                mean: start.elapsed() / count,
+                took: start.elapsed(),
             })
         });
         Self { over, task }

@@ -59,9 +59,9 @@ fn values(cost: Cost) -> Vec<f64> {
     vec![
         cost.cpu.as_secs_f64() * 1e6,
         cost.rate,
-        cost.proxy_busy * 100.0,
-        cost.load_busy * 100.0,
-        cost.others_busy * 100.0,
+        cost.usage.percent(cost.usage.proxy),
+        cost.usage.percent(cost.usage.own),
+        cost.usage.percent(cost.usage.others),
     ]
 }
 
