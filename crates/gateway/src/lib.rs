@@ -1,1 +1,29 @@
-//! To come.
+//! The gateway: listeners, routing, proxying, Control API.
+//!
+//! [`run`] runs one from start to stop; [`check`] looks at a configuration the way a start would.
+//! ARCHITECTURE.md tells the life of a connection and of a request.
+
+mod build;
+mod certificates;
+mod connection;
+pub mod control;
+mod control_link;
+mod definitions;
+mod engine;
+pub mod http1;
+mod listen;
+mod live;
+pub mod observe;
+mod proxy;
+pub mod proxy_protocol;
+mod run;
+mod settings;
+mod snapshot;
+mod timers;
+mod transport;
+mod worker;
+
+pub use build::{BuildError, Finding};
+pub use engine::ReloadError;
+pub use listen::BindError;
+pub use run::{Ready, Report, RunOptions, StartError, Stopped, check, run};

@@ -7,11 +7,13 @@
 //! - [`serving`], [`policy`]: which certificate a client sees, what is asked of it.
 //! - [`server`], [`tickets`]: accepting handshakes, resuming sessions.
 //! - [`client`], [`roots`]: handshakes with upstreams, and whom to trust.
+//! - [`stream`](mod@stream), [`buffer`]: TLS over an asynchronous transport, without memory while idle.
 //! - [`negotiated`], [`failure`]: what a handshake agreed on, or why it failed.
 
 mod hello;
 mod sys;
 
+pub mod buffer;
 pub mod cipher;
 pub mod client;
 pub mod failure;
@@ -20,6 +22,7 @@ pub mod policy;
 pub mod roots;
 pub mod server;
 pub mod serving;
+pub mod stream;
 pub mod tickets;
 pub mod version;
 

@@ -140,6 +140,11 @@ impl Registry {
         *lock(&self.access_log) = Some(access_log.clone());
     }
 
+    /// Lets go of the log it watched, so that the log can end.
+    pub fn unwatch(&self) {
+        *lock(&self.access_log) = None;
+    }
+
     /// Sums of an API over all workers; zeros for one that was never loaded.
     pub fn totals(&self, api_id: &str) -> ApiTotals {
         let mut totals = ApiTotals::default();

@@ -1,0 +1,84 @@
+//! The TLS handshake of a client, bounded in time and number.
+
+use std::{future::poll_fn, net::IpAddr, rc::Rc};
+
+use portcullis_apidef::Protocol;
+use portcullis_tls::{
+    Negotiated,
+    buffer::Chunk,
+    failure::{HandshakeFailure, Reason},
+    server::ServerConfig,
+    stream::{HandshakeError, TlsStream},
+};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use crate::{transport::Transport, worker::Worker};
+
+/// What a client that speaks clear-text HTTP to a TLS port is told, as Go's server words it.
+const CLEAR_TEXT: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+/// Runs a handshake; `None` when there is no connection to serve. Why is counted and logged.
+pub(super) async fn accept(
+    worker: &Rc<Worker>,
+    tls: &ServerConfig,
+    socket: TcpStream,
+    address: IpAddr,
+    early: Chunk,
+    protocol: Protocol,
+) -> Option<(Transport, Negotiated)> {
+    let refused = |failure: HandshakeFailure| {
+        worker.counters.handshake_failed(failure.reason.label());
+        tracing::info!(client = %address, reason = failure.reason.label(), "TLS handshake failed: {failure}");
+    };
+    let Some(_place) = worker.begin_handshake(address) else {
+        tracing::warn!(client = %address, "too many concurrent TLS handshakes from one address; connection closed");
+        worker.counters.handshake_failed(Reason::Other.label());
+        return None;
+    };
+    let session = match tls.session() {
+        Ok(session) => session,
+        Err(error) => {
+            tracing::error!(%error, "cannot begin a TLS session");
+            return None;
+        }
+    };
+    let mut stream = match TlsStream::new(session, socket) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::error!(%error, "cannot begin a TLS session");
+            return None;
+        }
+    };
+    stream.prefill(early.data());
+    drop(early);
+    let handshake = poll_fn(|cx| stream.poll_handshake(cx));
+    match worker.timers.within(worker.settings.handshake_timeout, handshake).await {
+        Ok(Ok(())) => {
+            let negotiated = Negotiated::of(stream.ssl());
+            worker.counters.handshake_done(&negotiated);
+            Some((Transport::Tls(Box::new(stream)), negotiated))
+        }
+        Ok(Err(HandshakeError::ClearText)) => {
+            refused(HandshakeFailure::plain_http());
+            if matches!(protocol, Protocol::Https) {
+                // The client may be gone; then nobody misses the answer.
+                let _ = stream.transport_mut().write_all(CLEAR_TEXT).await;
+                let _ = stream.transport_mut().shutdown().await;
+            }
+            None
+        }
+        Ok(Err(HandshakeError::Tls(error))) => {
+            refused(HandshakeFailure::of(&error));
+            None
+        }
+        Ok(Err(HandshakeError::Transport(error))) => {
+            refused(HandshakeFailure::io(&error));
+            None
+        }
+        Err(_) => {
+            refused(HandshakeFailure::timeout());
+            None
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The running gateway as its control side sees it: reloads, readiness, ports.
+//!
+//! One task owns the [`Builder`] and takes requests one at a time, so reloads never overlap and
+//! several requests that wait for the same reload share it. Whatever goes wrong in a reload, the
+//! snapshot in force stays in force.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use portcullis_apidef::{DefinitionFile, parse_files};
+use portcullis_config::GatewayConfig;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    build::{BuildError, Builder, Built, Finding},
+    control::{LoadedSet, Readiness, Runtime},
+    definitions::{Definitions, Fingerprint, ReadError, UnreadableFile, fingerprint},
+    listen::{self, BindError},
+    live::Live,
+    observe::Registry,
+    worker::Order,
+};
+
+/// How often files are looked at for changes.
+const WATCH: Duration = Duration::from_millis(400);
+
+/// How often ticket keys are looked at.
+const ROTATION_CHECK: Duration = Duration::from_secs(60);
+
+/// The gateway as the Control API sees it.
+pub struct Engine {
+    readiness: AtomicU8,
+    loaded: ArcSwap<LoadedSet>,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+/// A request for a reload.
+pub enum Request {
+    /// Within `reload_interval`.
+    Soon,
+    /// Now; the sender is told when it is over.
+    Now(oneshot::Sender<()>),
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The definitions could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// No snapshot can be built of them.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// Reads definitions and builds snapshots; belongs to one task.
+pub struct Loader {
+    config: Arc<GatewayConfig>,
+    builder: Builder,
+    seen: Option<Seen>,
+}
+
+/// The directory as it was last read.
+struct Seen {
+    fingerprint: Option<Fingerprint>,
+    files: Arc<Vec<DefinitionFile>>,
+    unreadable: Vec<UnreadableFile>,
+}
+
+impl Loader {
+    /// A loader with nothing loaded.
+    pub fn new(config: Arc<GatewayConfig>, builder: Builder) -> Self {
+        Self { config, builder, seen: None }
+    }
+
+    /// Reads what is there now and builds a snapshot of it. Unchanged files are not parsed again.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; what was loaded before stays good.
+    pub fn load(&mut self) -> Result<(Built, Arc<Vec<DefinitionFile>>), ReloadError> {
+        let directory = &self.config.definitions.app_path;
+        // Taken before reading: a change during it is seen the next time.
+        let now = fingerprint(directory).ok();
+        let seen = match self.seen.take() {
+            Some(seen) if now.is_some() && seen.fingerprint == now => seen,
+            old => match Definitions::read(directory) {
+                Ok(read) => Seen {
+                    fingerprint: now,
+                    files: Arc::new(parse_files(&read.files)),
+                    unreadable: read.unreadable,
+                },
+                Err(error) => {
+                    // Asking again and again would only say the same.
+                    self.seen = old.map(|seen| Seen { fingerprint: now, ..seen });
+                    return Err(error.into());
+                }
+            },
+        };
+        let seen = self.seen.insert(seen);
+        let built = self.builder.build(&seen.files, &seen.unreadable)?;
+        Ok((built, seen.files.clone()))
+    }
+
+    /// True when files have changed since the last load.
+    fn is_outdated(&self) -> bool {
+        let definitions_changed = self.config.definitions.watch_app_path
+            && self.seen.as_ref().map(|seen| seen.fingerprint)
+                != Some(fingerprint(&self.config.definitions.app_path).ok());
+        definitions_changed || self.builder.certificates_changed()
+    }
+}
+
+/// Everything the control task works with.
+pub struct ControlLoop {
+    /// Shared with the Control API.
+    pub engine: Arc<Engine>,
+    /// Fixed configuration.
+    pub config: Arc<GatewayConfig>,
+    /// Where snapshots go.
+    pub live: Arc<Live>,
+    /// Where reloads are counted.
+    pub registry: Arc<Registry>,
+    /// How workers are told.
+    pub orders: Vec<mpsc::UnboundedSender<Order>>,
+    /// Ports that are open.
+    pub open: BTreeSet<u16>,
+    /// Findings already logged.
+    pub said: HashSet<String>,
+}
+
+impl Engine {
+    /// An engine that has loaded nothing, and the requests it will be sent.
+    pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Request>) {
+        let (requests, received) = mpsc::unbounded_channel();
+        let engine = Self { readiness: AtomicU8::new(0), loaded: ArcSwap::default(), requests };
+        (Arc::new(engine), received)
+    }
+
+    /// Says how far the gateway is.
+    pub fn set_readiness(&self, readiness: Readiness) {
+        let number = match readiness {
+            Readiness::Starting => 0,
+            Readiness::Ready => 1,
+            Readiness::Draining => 2,
+        };
+        self.readiness.store(number, Ordering::Release);
+    }
+
+    /// Says what is loaded.
+    pub fn set_loaded(&self, loaded: LoadedSet) {
+        self.loaded.store(Arc::new(loaded));
+    }
+}
+
+impl Runtime for Engine {
+    fn loaded(&self) -> Arc<LoadedSet> {
+        self.loaded.load_full()
+    }
+
+    fn readiness(&self) -> Readiness {
+        match self.readiness.load(Ordering::Acquire) {
+            0 => Readiness::Starting,
+            1 => Readiness::Ready,
+            _ => Readiness::Draining,
+        }
+    }
+
+    fn request_reload(&self) {
+        // The task ends only with the process.
+        let _ = self.requests.send(Request::Soon);
+    }
+
+    fn reload_and_wait(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let (done, wait) = oneshot::channel();
+            if self.requests.send(Request::Now(done)).is_ok() {
+                let _ = wait.await;
+            }
+        })
+    }
+}
+
+impl ControlLoop {
+    /// Serves requests for reloads and watches files until the process ends.
+    pub async fn run(mut self, mut loader: Loader, mut requests: mpsc::UnboundedReceiver<Request>) {
+        let mut interval = tokio::time::interval(self.config.definitions.reload_interval.max(Duration::from_millis(50)));
+        let mut watch = tokio::time::interval(WATCH);
+        let mut rotation = tokio::time::interval(ROTATION_CHECK);
+        for timer in [&mut interval, &mut watch, &mut rotation] {
+            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        let mut wanted = false;
+        let mut changing = false;
+        loop {
+            let mut waiting = Vec::new();
+            tokio::select! {
+                request = requests.recv() => match request {
+                    Some(Request::Soon) => { wanted = true; continue; }
+                    Some(Request::Now(done)) => waiting.push(done),
+                    None => return,
+                },
+                _ = interval.tick() => {
+                    self.live.bury();
+                    if !wanted { continue; }
+                }
+                _ = watch.tick() => {
+                    let outdated;
+                    (loader, outdated) = aside(loader, |loader| loader.is_outdated()).await;
+                    // Loaded once the files have stayed the same for a moment: half a file is no file.
+                    if !outdated || !std::mem::replace(&mut changing, outdated) { continue; }
+                }
+                _ = rotation.tick() => {
+                    rotate(&mut loader);
+                    continue;
+                }
+            }
+            // Everybody who asked before the reading begins is served by it.
+            while let Ok(request) = requests.try_recv() {
+                if let Request::Now(done) = request {
+                    waiting.push(done);
+                }
+            }
+            (wanted, changing) = (false, false);
+            loader = self.reload(loader).await;
+            waiting.into_iter().for_each(|done| drop(done.send(())));
+        }
+    }
+
+    async fn reload(&mut self, loader: Loader) -> Loader {
+        let begun = Instant::now();
+        let (loader, result) = aside(loader, Loader::load).await;
+        let good = result.is_ok();
+        match result {
+            Ok((built, files)) => {
+                for failure in self.put_in_force(built, files) {
+                    tracing::error!("{failure}");
+                }
+            }
+            Err(error) => tracing::error!("reload failed, the configuration in force stays: {error}"),
+        }
+        self.registry.reload_finished(good, begun.elapsed());
+        loader
+    }
+
+    /// Puts a snapshot in force and opens and closes ports to match; which ports could not be opened.
+    pub fn put_in_force(&mut self, built: Built, files: Arc<Vec<DefinitionFile>>) -> Vec<BindError> {
+        let wanted: BTreeSet<u16> = built.snapshot.ports.keys().copied().collect();
+        for port in self.open.difference(&wanted) {
+            self.tell_all(|| Order::Unlisten { port: *port });
+        }
+        let generation = built.snapshot.generation;
+        self.say(&built.findings);
+        self.registry.set_loaded(generation, built.served, built.quarantine.len());
+        self.registry.set_certificates(built.certificates);
+        self.live.replace(built.snapshot);
+        self.engine.set_loaded(LoadedSet { generation, files, quarantine: built.quarantine });
+        let mut failures = Vec::new();
+        let new: Vec<u16> = wanted.difference(&self.open).copied().collect();
+        self.open.retain(|port| wanted.contains(port));
+        for port in new {
+            match listen::open(self.config.listen.address, port, self.orders.len()) {
+                Ok((_, sockets)) => {
+                    self.listen(port, sockets);
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        tracing::info!(generation, ports = ?self.open, "configuration in force");
+        failures
+    }
+
+    /// Gives each worker its socket of a port.
+    pub fn listen(&mut self, port: u16, sockets: Vec<std::net::TcpListener>) {
+        for (orders, socket) in self.orders.iter().zip(sockets) {
+            // A worker that is gone has no use for it.
+            let _ = orders.send(Order::Listen { port, socket });
+        }
+        self.open.insert(port);
+    }
+
+    fn tell_all(&self, order: impl Fn() -> Order) {
+        for orders in &self.orders {
+            let _ = orders.send(order());
+        }
+    }
+
+    /// Logs what has not been logged since it last was true.
+    fn say(&mut self, findings: &[Finding]) {
+        let mut now = HashSet::new();
+        for finding in findings {
+            let text = format!("{}: {}", finding.place, finding.message);
+            if !self.said.contains(&text) && !now.contains(&text) {
+                match finding.is_error {
+                    true => tracing::error!("{text}"),
+                    false => tracing::warn!("{text}"),
+                }
+            }
+            now.insert(text);
+        }
+        self.said = now;
+    }
+}
+
+/// Runs slow work on a thread where it holds nobody up.
+async fn aside<T: Send + 'static>(
+    mut loader: Loader,
+    work: impl FnOnce(&mut Loader) -> T + Send + 'static,
+) -> (Loader, T) {
+    tokio::task::spawn_blocking(move || {
+        let result = work(&mut loader);
+        (loader, result)
+    })
+    .await
+    .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+fn rotate(loader: &mut Loader) {
+    match loader.builder.tickets().rotate(SystemTime::now()) {
+        Ok(true) => tracing::info!("session ticket keys rotated"),
+        Ok(false) => {}
+        Err(error) => tracing::error!(%error, "session ticket keys could not be rotated; the old ones stay"),
+    }
+}

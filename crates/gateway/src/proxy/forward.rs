@@ -1,0 +1,321 @@
+//! What a request and a response look like on the other side of the gateway.
+//!
+//! Fields that speak about one hop (RFC 9110, section 7.6.1) end here, as do those that a peer
+//! lists in `Connection`. What the gateway says about the client it says alone:
+//! `X-Forwarded-For` is continued, `X-Forwarded-Proto` and `X-Forwarded-Host` are replaced, so
+//! that nobody can claim to have come by TLS who has not.
+
+use std::{io::Write as _, str};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
+
+use super::view::{Fields, Peer, RequestView, ResponseView};
+use crate::http1::{Framing, head::list};
+
+/// A request head ready for an upstream.
+pub struct UpstreamRequest<'a> {
+    /// What the client sent.
+    pub view: &'a RequestView<'a>,
+    /// Who sent it.
+    pub peer: &'a Peer,
+    /// Scheme of the upstream, for HTTP/2.
+    pub scheme: &'static str,
+    /// `Host` for the upstream.
+    pub host: &'a str,
+    /// Path for the upstream.
+    pub path: &'a str,
+    /// Query for the upstream.
+    pub query: Option<&'a str>,
+    /// A field that named the version and must not travel on, lower case.
+    pub drop_field: Option<&'a str>,
+    /// The protocol switch the client asked for and the gateway allows.
+    pub upgrade: Option<&'a str>,
+    /// The connection must not be kept.
+    pub close: bool,
+}
+
+impl UpstreamRequest<'_> {
+    /// Writes the head as HTTP/1.1.
+    pub fn write_http1(&self, out: &mut Vec<u8>) {
+        for part in [self.view.method.as_bytes(), b" ", self.path.as_bytes()] {
+            out.extend_from_slice(part);
+        }
+        if let Some(query) = self.query {
+            out.push(b'?');
+            out.extend_from_slice(query.as_bytes());
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        out.extend_from_slice(self.host.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        self.each_field(&mut |name, value| push_field(out, name.as_bytes(), value));
+        self.each_own_field(&mut |name, value| push_field(out, name.as_bytes(), value));
+        match self.view.framing {
+            Framing::Chunked | Framing::UntilEnd => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Framing::Length(0) if !expects_body(self.view.method) => {}
+            Framing::Length(length) => {
+                write!(out, "Content-Length: {length}\r\n").expect("writing to memory cannot fail");
+            }
+        }
+        match self.upgrade {
+            Some(protocol) => {
+                push_field(out, b"Connection", b"Upgrade");
+                push_field(out, b"Upgrade", protocol.as_bytes());
+            }
+            None if self.close => push_field(out, b"Connection", b"close"),
+            None => {}
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// The head as HTTP/2.
+    ///
+    /// # Errors
+    /// When the client's target or host is nothing a URI can hold.
+    pub fn to_http2(&self) -> Result<Request<()>, http::Error> {
+        let mut target = String::with_capacity(self.path.len() + 1 + self.query.map_or(0, str::len));
+        target.push_str(self.path);
+        if let Some(query) = self.query {
+            target.push('?');
+            target.push_str(query);
+        }
+        let uri = Uri::builder().scheme(self.scheme).authority(self.host).path_and_query(target).build()?;
+        let mut request = Request::builder().version(Version::HTTP_2).method(self.view.method).uri(uri).body(())?;
+        let fields = request.headers_mut();
+        let mut add = |name: &str, value: &[u8]| append(fields, name, value);
+        self.each_field(&mut add);
+        self.each_own_field(&mut add);
+        if let Framing::Length(length) = self.view.framing
+            && (length > 0 || expects_body(self.view.method))
+        {
+            fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if let Some(te) = self.view.fields.first("te")
+            && list(te).any(|member| member.eq_ignore_ascii_case(b"trailers"))
+        {
+            fields.insert(http::header::TE, HeaderValue::from_static("trailers"));
+        }
+        Ok(request)
+    }
+
+    /// The client's fields that travel on.
+    fn each_field(&self, each: &mut dyn FnMut(&str, &[u8])) {
+        let named = named_by_connection(self.view.fields);
+        self.view.fields.visit(&mut |name, value| {
+            let ends_here = is_hop_by_hop(name)
+                || replaced_on_the_way(name)
+                || named.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+                || self.drop_field.is_some_and(|dropped| name.eq_ignore_ascii_case(dropped))
+                || name.eq_ignore_ascii_case("traceparent") && !crate::observe::is_traceparent(value);
+            if !ends_here {
+                each(name, value);
+            }
+        });
+    }
+
+    /// What the gateway says about the client.
+    fn each_own_field(&self, each: &mut dyn FnMut(&str, &[u8])) {
+        match self.view.fields.first("x-forwarded-for") {
+            None => each("x-forwarded-for", self.peer.address_text.as_bytes()),
+            Some(_) => {
+                let mut chain = Vec::with_capacity(64);
+                self.view.fields.visit(&mut |name, value| {
+                    if name.eq_ignore_ascii_case("x-forwarded-for") {
+                        chain.extend_from_slice(value);
+                        chain.extend_from_slice(b", ");
+                    }
+                });
+                chain.extend_from_slice(self.peer.address_text.as_bytes());
+                each("x-forwarded-for", &chain);
+            }
+        }
+        each("x-forwarded-proto", if self.peer.tls.is_some() { b"https" } else { b"http" });
+        if !self.view.host.is_empty() {
+            each("x-forwarded-host", self.view.host.as_bytes());
+        }
+    }
+}
+
+/// Writes a response head as HTTP/1.1 for a client and says how its body is framed.
+pub fn write_http1_response(
+    out: &mut Vec<u8>,
+    view: &ResponseView<'_>,
+    http10: bool,
+    close: bool,
+    body_follows: bool,
+) -> Framing {
+    write!(out, "HTTP/1.1 {} ", view.status).expect("writing to memory cannot fail");
+    let reason = match view.reason {
+        "" => http::StatusCode::from_u16(view.status).ok().and_then(|s| s.canonical_reason()).unwrap_or(""),
+        reason => reason,
+    };
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    each_response_field(view, &mut |name, value| push_field(out, name.as_bytes(), value));
+    let framing = match view.framing {
+        _ if !body_follows => Framing::Length(0),
+        Framing::Length(length) => Framing::Length(length),
+        Framing::Chunked | Framing::UntilEnd if http10 => Framing::UntilEnd,
+        Framing::Chunked | Framing::UntilEnd => {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            Framing::Chunked
+        }
+    };
+    if close {
+        push_field(out, b"Connection", b"close");
+    } else if http10 {
+        push_field(out, b"Connection", b"keep-alive");
+    }
+    out.extend_from_slice(b"\r\n");
+    framing
+}
+
+/// A response head as HTTP/2 for a client.
+///
+/// # Errors
+/// When the status is none.
+pub fn to_http2_response(view: &ResponseView<'_>) -> Result<http::Response<()>, http::Error> {
+    let mut response = http::Response::builder().status(view.status).version(Version::HTTP_2).body(())?;
+    let fields = response.headers_mut();
+    each_response_field(view, &mut |name, value| append(fields, name, value));
+    Ok(response)
+}
+
+/// Trailer fields that may travel on: nothing that frames or routes a message.
+pub fn forwardable_trailers(mut trailers: HeaderMap) -> HeaderMap {
+    for name in ["content-length", "transfer-encoding", "host", "connection", "trailer", "te", "upgrade", "set-cookie", "authorization"] {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+fn each_response_field(view: &ResponseView<'_>, each: &mut dyn FnMut(&str, &[u8])) {
+    let named = named_by_connection(view.fields);
+    view.fields.visit(&mut |name, value| {
+        let ends_here = is_hop_by_hop(name) || named.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()));
+        if !ends_here {
+            each(name, value);
+        }
+    });
+}
+
+/// Fields about one hop.
+fn is_hop_by_hop(name: &str) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    match name.len() {
+        2 => is("te"),
+        7 => is("trailer") || is("upgrade"),
+        10 => is("connection") || is("keep-alive"),
+        16 => is("proxy-connection"),
+        17 => is("transfer-encoding"),
+        18 => is("proxy-authenticate"),
+        19 => is("proxy-authorization"),
+        14 => is("http2-settings"),
+        _ => false,
+    }
+}
+
+/// Request fields the gateway writes itself.
+fn replaced_on_the_way(name: &str) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    match name.len() {
+        4 => is("host"),
+        6 => is("expect"),
+        14 => is("content-length"),
+        15 => is("x-forwarded-for"),
+        16 => is("x-forwarded-host"),
+        17 => is("x-forwarded-proto"),
+        _ => false,
+    }
+}
+
+/// Fields that `Connection` declares to be about one hop. Allocates only when there are any.
+fn named_by_connection(fields: &dyn Fields) -> Vec<&[u8]> {
+    let mut named = Vec::new();
+    fields.visit(&mut |name, value| {
+        if name.len() == 10 && name.eq_ignore_ascii_case("connection") {
+            named.extend(list(value).filter(|option| {
+                !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")
+            }));
+        }
+    });
+    named
+}
+
+/// Methods whose requests say so even when their body is empty (RFC 9110, section 8.6).
+fn expects_body(method: &str) -> bool {
+    matches!(method, "POST" | "PUT" | "PATCH")
+}
+
+fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn append(fields: &mut HeaderMap, name: &str, value: &[u8]) {
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+        fields.append(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::head;
+
+    fn forwarded(text: &str) -> String {
+        let mut space = head::field_space();
+        let limits = head::HeadLimits { bytes: 4096, fields: 64 };
+        let head = head::request(text.as_bytes(), limits, &mut space).expect("valid").expect("complete");
+        let view = RequestView {
+            method: head.method,
+            host: head.host,
+            path: head.path,
+            query: head.query,
+            fields: &head.fields,
+            framing: head.framing,
+            upgrade: head.upgrade,
+            protocol: "HTTP/1.1",
+        };
+        let address = std::net::IpAddr::from([192, 0, 2, 7]);
+        let peer = Peer { address, address_text: "192.0.2.7".into(), tls: None, listener: 0 };
+        let request = UpstreamRequest {
+            view: &view,
+            peer: &peer,
+            scheme: "http",
+            host: "up:1",
+            path: "/p",
+            query: view.query,
+            drop_field: None,
+            upgrade: None,
+            close: false,
+        };
+        let mut out = Vec::new();
+        request.write_http1(&mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn fields_about_one_hop_and_those_named_by_connection_end_here() {
+        let out = forwarded(
+            "GET /x?q HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, X-Secret\r\nX-Secret: 1\r\nKeep-Alive: 5\r\nTE: gzip\r\nUpgrade: h2c\r\nProxy-Authorization: x\r\nX-Stay: yes\r\n\r\n",
+        );
+        assert_eq!(
+            out,
+            "GET /p?q HTTP/1.1\r\nHost: up:1\r\nX-Stay: yes\r\nx-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: http\r\nx-forwarded-host: h\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn the_forwarding_chain_is_continued_and_claims_about_it_are_replaced() {
+        let out = forwarded(
+            "POST / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nx-forwarded-host: evil\r\n\r\n",
+        );
+        assert!(out.contains("x-forwarded-for: 1.1.1.1, 192.0.2.7\r\n"), "{out}");
+        assert!(out.contains("x-forwarded-proto: http\r\n") && !out.contains("https"), "{out}");
+        assert!(out.contains("x-forwarded-host: h\r\n") && !out.contains("evil"), "{out}");
+        assert!(out.contains("Content-Length: 0\r\n"), "{out}");
+    }
+}

@@ -1,0 +1,214 @@
+//! What to do with a request, decided before anything is sent anywhere.
+//!
+//! Order (inbound sheet 1.3, store sheet 2.1): the Control API's own paths, the size the request
+//! announces, a path that has one reading, the route, quarantine, the version. Everything here
+//! reads the snapshot and the request, does no I/O and cannot wait.
+
+use std::{borrow::Cow, sync::Arc};
+
+use portcullis_policy::{Answer as RouteAnswer, Cleaning, VersionDecision, VersionFacts, VersionStrip, clean_path};
+use portcullis_tls::buffer::Output;
+
+use super::{
+    answer::{Answer, ErrorStyle},
+    exchange::{Bounds, Patience},
+    forward::UpstreamRequest,
+    pool::{Endpoint, Http2Use},
+    view::{Peer, RequestView},
+};
+use crate::{
+    http1::Framing,
+    snapshot::{HttpService, Port, RunningApi},
+    worker::Worker,
+};
+
+/// What to do with a request.
+pub enum Plan {
+    /// Answer it here.
+    Answer(Refusal),
+    /// Hand it to the Control API.
+    Control,
+    /// Send it to an upstream.
+    Forward(Box<Job>),
+}
+
+/// An answer of the gateway's own, and why.
+pub struct Refusal {
+    /// What the client is told.
+    pub answer: Answer,
+    /// The API that refused, if it came that far.
+    pub api: Option<Arc<RunningApi>>,
+}
+
+/// A request ready for its upstream.
+pub struct Job {
+    /// The API.
+    pub api: Arc<RunningApi>,
+    /// Where it goes.
+    pub endpoint: Arc<Endpoint>,
+    /// Its head for HTTP/1, unless the endpoint never speaks it.
+    pub head: Output,
+    /// Its head for HTTP/2, where the endpoint may speak it.
+    pub head2: Option<http::Request<()>>,
+    /// How its body arrives.
+    pub framing: Framing,
+    /// It asks with HEAD.
+    pub head_request: bool,
+    /// Sending it twice does no harm, and it has no body to send twice (RFC 9110, section 9.2.2).
+    pub repeatable: bool,
+    /// It may end in another protocol.
+    pub switch: bool,
+    /// The upstream connection is not kept.
+    pub close: bool,
+    /// How long it may take.
+    pub patience: Patience,
+    /// How large it may be.
+    pub bounds: Bounds,
+    /// How its errors are written.
+    pub style: ErrorStyle,
+}
+
+/// Decides what to do with a request.
+pub fn plan(worker: &Worker, port: &Port, service: &HttpService, peer: &Peer, view: &RequestView<'_>) -> Plan {
+    let settings = &worker.settings;
+    if port.control && worker.control.owns(view.path) {
+        return Plan::Control;
+    }
+    let style = ErrorStyle::of(view, settings.hide_generator);
+    if let Framing::Length(length) = view.framing
+        && settings.max_request_body > 0
+        && length > settings.max_request_body
+    {
+        return refuse(request_too_large(), None);
+    }
+    let cleaning = if settings.skip_url_cleaning { Cleaning::KeepDoubleSlashes } else { Cleaning::Full };
+    let path = match clean_path(view.path, cleaning) {
+        Ok(path) => path,
+        // `OPTIONS *` is about the server as a whole, which has nothing to say.
+        Err(_) if view.path == "*" => return refuse(not_found(), None),
+        Err(_) => return refuse(Answer::text(400, "Bad Request"), None),
+    };
+    let Some(found) = service.table.route(view.host, &path) else {
+        return refuse(not_found(), None);
+    };
+    let (RouteAnswer::Serve(_), Some(base)) = (&found.route().answer, &service.apis[found.index()]) else {
+        return quarantined(style);
+    };
+
+    let mut api = base;
+    let mut path = path;
+    let mut query = view.query.map(Cow::Borrowed);
+    let mut drop_field = None;
+    if found.route().has_versions() {
+        let after_listen = found.path_after_listen(&path).into_owned();
+        let header = |name: &str| view.fields.first(name).and_then(|value| std::str::from_utf8(value).ok());
+        let facts = VersionFacts { header: &header, query: view.query, path: &after_listen };
+        let strip = match found.route().resolve_version(&facts) {
+            VersionDecision::Base(strip) => strip,
+            VersionDecision::Api { id, strip } => match service.versions.get(id) {
+                Some(version) => {
+                    api = version;
+                    strip
+                }
+                None => return quarantined(style),
+            },
+            VersionDecision::Missing => {
+                return refuse(style.error(403, "Version information not found"), Some(base));
+            }
+            VersionDecision::Unknown => {
+                return refuse(style.error(404, "This API version does not seem to exist"), Some(base));
+            }
+        };
+        match strip {
+            VersionStrip::Nothing => {}
+            VersionStrip::Header(name) => drop_field = Some(name.to_owned()),
+            VersionStrip::Query(_) => {
+                query = view.query.map(|raw| strip.query(raw)).filter(|kept| !kept.is_empty());
+            }
+            VersionStrip::Segment(length) => path = Cow::Owned(found.path_without_version(&path, length)),
+        }
+    }
+
+    let turn = if api.endpoints.len() > 1 { worker.next_turn() % api.endpoints.len() } else { 0 };
+    let (target, endpoint) = (&api.api.upstream.targets[turn], &api.endpoints[turn]);
+    let upstream_path = found.upstream_path(&api.api, &path, &target.path);
+    let query = match (&target.query, query) {
+        (None, query) => query,
+        (Some(own), None) => Some(Cow::Borrowed(own.as_str())),
+        (Some(own), Some(query)) => Some(Cow::Owned(format!("{own}&{query}"))),
+    };
+    let switch = settings.websockets
+        && endpoint.http2 != Http2Use::Always
+        && view.upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
+    let request = UpstreamRequest {
+        view,
+        peer,
+        scheme: if endpoint.tls.is_some() { "https" } else { "http" },
+        host: if api.api.upstream.preserve_host_header && !view.host.is_empty() { view.host } else { &endpoint.authority },
+        path: &upstream_path,
+        query: query.as_deref(),
+        drop_field: drop_field.as_deref(),
+        upgrade: view.upgrade.filter(|_| switch),
+        close: settings.upstream_close,
+    };
+    let mut head = Output::new();
+    if endpoint.http2 != Http2Use::Always {
+        request.write_http1(head.writer());
+    }
+    let head2 = match endpoint.http2 {
+        Http2Use::Never => None,
+        Http2Use::Negotiated | Http2Use::Always => match request.to_http2() {
+            Ok(head2) => Some(head2),
+            Err(_) => return refuse(Answer::text(400, "Bad Request"), Some(api)),
+        },
+    };
+    let total = api.timeout(view.method, &path_for_timeouts(&found, &path));
+    Plan::Forward(Box::new(Job {
+        api: api.clone(),
+        endpoint: endpoint.clone(),
+        head,
+        head2,
+        framing: view.framing,
+        head_request: view.method == "HEAD",
+        repeatable: view.framing == Framing::Length(0)
+            && matches!(view.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"),
+        switch,
+        close: settings.upstream_close,
+        patience: Patience { head: settings.upstream_patience, total, stall: settings.write_timeout },
+        bounds: Bounds { request_body: settings.max_request_body },
+        style,
+    }))
+}
+
+/// The path that deadlines are looked up by; nothing is computed for APIs without any.
+fn path_for_timeouts<'p>(found: &portcullis_policy::Match<'_>, path: &'p str) -> Cow<'p, str> {
+    found.path_after_listen(path)
+}
+
+/// The plan for a request whose port has just left the snapshot.
+pub fn gone() -> Plan {
+    refuse(not_found(), None)
+}
+
+/// The plan for a request that contradicts itself.
+pub fn bad_request() -> Plan {
+    refuse(Answer::text(400, "Bad Request"), None)
+}
+
+/// The answer to a request that is larger than `max_request_body_size`.
+pub fn request_too_large() -> Answer {
+    Answer::text(413, "Request Entity Too Large\n")
+}
+
+fn quarantined(style: ErrorStyle) -> Plan {
+    let answer = style.error(503, "API is not available");
+    Plan::Answer(Refusal { answer, api: None })
+}
+
+fn not_found() -> Answer {
+    Answer::text(404, "Not Found")
+}
+
+fn refuse(answer: Answer, api: Option<&Arc<RunningApi>>) -> Plan {
+    Plan::Answer(Refusal { answer, api: api.cloned() })
+}

@@ -1,0 +1,268 @@
+//! The gateway from start to stop.
+//!
+//! Threads: one for each worker, and a small runtime for everything that must not run on a
+//! worker (reloads, the Control API, signals). The calling thread waits.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    io,
+    net::IpAddr,
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+
+use portcullis_config::GatewayConfig;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use crate::{
+    build::{BuildError, Builder, Finding},
+    control::{ControlApi, QuarantineEntry, Readiness},
+    control_link::ControlLink,
+    engine::{ControlLoop, Engine, Loader, ReloadError},
+    listen::{self, BindError},
+    live::Live,
+    observe::{AccessLog, Registry},
+    settings::Settings,
+    snapshot::Snapshot,
+    worker::{Order, WorkerSeed},
+};
+
+/// The version that metrics and health answers name.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How a gateway is run.
+#[derive(Default)]
+pub struct RunOptions {
+    /// Called once the gateway accepts connections.
+    pub ready: Option<Box<dyn FnOnce(Ready) + Send>>,
+}
+
+/// Where a gateway that has started can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// Main address; `None` is every interface.
+    pub address: Option<IpAddr>,
+    /// Main port, the one chosen when 0 was asked for.
+    pub port: u16,
+    /// The main port speaks TLS.
+    pub tls: bool,
+    /// Every open port.
+    pub ports: BTreeSet<u16>,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its settings make no snapshot.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// Its definitions cannot be read.
+    #[error(transparent)]
+    Load(ReloadError),
+    /// A port it cannot do without is not to be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system gives no threads or signals.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// How a gateway ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Every request was finished.
+    Drained,
+    /// Some were cut: the deadline passed or a second signal came.
+    Cut,
+}
+
+/// What `check` has to say.
+pub struct Report {
+    /// Everything wrong or odd.
+    pub findings: Vec<Finding>,
+    /// APIs that would answer 503.
+    pub quarantine: Vec<QuarantineEntry>,
+    /// What each host and listen path would do.
+    pub routes: Vec<portcullis_policy::ExplainedRoute>,
+}
+
+/// Looks at a configuration and its definitions as a start would, without starting.
+///
+/// # Errors
+/// [`StartError::Build`] and [`StartError::Load`]: a start would fail with the same.
+pub fn check(config: &GatewayConfig) -> Result<Report, StartError> {
+    let config = Arc::new(config.clone());
+    let builder = Builder::new(config.clone(), Arc::new(Registry::new(VERSION)))?;
+    let (built, _) = Loader::new(config, builder).load().map_err(StartError::Load)?;
+    Ok(Report { findings: built.findings, quarantine: built.quarantine, routes: built.routes })
+}
+
+/// Runs a gateway until it is told to stop (TERM, INT).
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, StartError> {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let settings = Arc::new(Settings::of(&config, cores));
+
+    // The main port first: port 0 becomes a real one before anything is built on it.
+    let (main_port, main_sockets) = listen::open(config.listen.address, config.listen.port, settings.workers)?;
+    if main_port != config.listen.port {
+        config.listen.port_was_chosen(main_port);
+    }
+    let config = Arc::new(config);
+    let control_sockets = match config.listen.control_port.filter(|port| *port != main_port) {
+        Some(port) => Some((port, listen::open(config.listen.address, port, settings.workers)?.1)),
+        None => None,
+    };
+
+    let registry = Arc::new(Registry::new(VERSION));
+    let builder = Builder::new(config.clone(), registry.clone())?;
+    let mut loader = Loader::new(config.clone(), builder);
+    let (built, files) = loader.load().map_err(StartError::Load)?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    let (engine, requests) = Engine::new();
+    let api = Arc::new(ControlApi::new(config.clone(), engine.clone(), registry.clone()));
+    let control = ControlLink::new(api, runtime.handle().clone());
+    let (access_log, log_writer) = AccessLog::start(&config.logs, io::stdout())?;
+    registry.watch(&access_log);
+
+    let live = Arc::new(Live::new(Snapshot { generation: 0, ports: Default::default() }));
+    let mut orders = Vec::new();
+    let (gone, mut workers_gone) = mpsc::unbounded_channel::<()>();
+    for id in 0..settings.workers {
+        let (order, received) = mpsc::unbounded_channel();
+        let seed = WorkerSeed {
+            id,
+            settings: settings.clone(),
+            live: live.clone(),
+            counters: registry.worker(),
+            access_log: access_log.clone(),
+            control: control.clone(),
+            orders: received,
+        };
+        let gone = gone.clone();
+        std::thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
+            if let Err(error) = seed.run() {
+                tracing::error!(%error, "a worker could not run");
+            }
+            let _ = gone.send(());
+        })?;
+        orders.push(order);
+    }
+    drop(gone);
+
+    let mut control_loop = ControlLoop {
+        engine: engine.clone(),
+        config: config.clone(),
+        live,
+        registry: registry.clone(),
+        orders: orders.clone(),
+        open: BTreeSet::new(),
+        said: HashSet::new(),
+    };
+    // Ports whose sockets stand are open before the snapshot opens the rest.
+    control_loop.open.insert(main_port);
+    control_loop.open.extend(control_sockets.iter().map(|(port, _)| *port));
+    for failure in control_loop.put_in_force(built, files) {
+        tracing::error!("{failure}");
+    }
+    control_loop.listen(main_port, main_sockets);
+    if let Some((port, sockets)) = control_sockets {
+        control_loop.listen(port, sockets);
+    }
+    engine.set_readiness(Readiness::Ready);
+    let ready = Ready {
+        address: config.listen.address,
+        port: main_port,
+        tls: config.server.use_ssl,
+        ports: control_loop.open.clone(),
+    };
+    tracing::info!(workers = settings.workers, ports = ?ready.ports, tls = ready.tls, "gateway is ready");
+    notify(&[sd_notify::NotifyState::Ready]);
+    if let Some(tell) = options.ready {
+        tell(ready);
+    }
+
+    let stopped = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let reloads = engine.clone();
+        tokio::spawn(control_loop.run(loader, requests));
+        tokio::spawn(async move {
+            use crate::control::Runtime as _;
+            while hangup.recv().await.is_some() {
+                tracing::info!("SIGHUP: reloading");
+                notify(&[sd_notify::NotifyState::Reloading, monotonic()]);
+                reloads.reload_and_wait().await;
+                notify(&[sd_notify::NotifyState::Ready]);
+            }
+        });
+        if let Some(every) = sd_notify::watchdog_enabled() {
+            tokio::spawn(async move {
+                loop {
+                    notify(&[sd_notify::NotifyState::Watchdog]);
+                    tokio::time::sleep(every / 2).await;
+                }
+            });
+        }
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+
+        // Draining: say so first, so that load balancers stop sending; then let go.
+        engine.set_readiness(Readiness::Draining);
+        notify(&[sd_notify::NotifyState::Stopping]);
+        let (delay, patience) = (config.control.graceful_shutdown_delay, config.control.graceful_shutdown_timeout);
+        tracing::info!(?delay, ?patience, "stopping: requests in flight may finish; a second signal ends at once");
+        let drain = async {
+            tokio::time::sleep(delay).await;
+            for order in &orders {
+                let _ = order.send(Order::Drain);
+            }
+            let all_gone = async { while workers_gone.recv().await.is_some() {} };
+            match tokio::time::timeout(patience, all_gone).await {
+                Ok(()) => Stopped::Drained,
+                Err(_) => {
+                    tracing::warn!("the deadline for stopping has passed; connections that are left are cut");
+                    Stopped::Cut
+                }
+            }
+        };
+        let stopped = tokio::select! {
+            stopped = drain => stopped,
+            _ = terminate.recv() => Stopped::Cut,
+            _ = interrupt.recv() => Stopped::Cut,
+        };
+        io::Result::Ok(stopped)
+    })?;
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    if stopped == Stopped::Drained {
+        // Every worker is gone and with it every holder of the log but ours.
+        registry.unwatch();
+        drop(access_log);
+        log_writer.join();
+    }
+    Ok(stopped)
+}
+
+/// Tells systemd, where it started us.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    // Nobody listens outside systemd.
+    let _ = sd_notify::notify(states);
+}
+
+fn monotonic() -> sd_notify::NotifyState<'static> {
+    sd_notify::NotifyState::monotonic_usec_now().unwrap_or(sd_notify::NotifyState::Reloading)
+}

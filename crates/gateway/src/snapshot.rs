@@ -1,0 +1,129 @@
+//! Everything a handshake or a request needs, in one immutable value.
+//!
+//! A snapshot is built aside from configuration and definitions, checked, and swapped whole.
+//! Workers read it without locks; a request that began under one finishes under it.
+//!
+//! Invariants:
+//! - A route leads to an API that can be enforced as written, or to a quarantine that answers 503.
+//! - Numbers of APIs and endpoints ([`Numbers`]) stay the same over reloads, so counters and pools
+//!   of what did not change live on.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use portcullis_apidef::{Api, Protocol, Scheme, UpstreamTls};
+use portcullis_policy::{RouteTable, TcpTable};
+use portcullis_tls::server::ServerConfig;
+use regex::Regex;
+
+use crate::proxy::pool::Endpoint;
+
+/// The state of the whole gateway at one moment.
+pub struct Snapshot {
+    /// Counts reloads, from 1.
+    pub generation: u64,
+    /// What each port does.
+    pub ports: BTreeMap<u16, Port>,
+}
+
+/// What one listening port does.
+pub struct Port {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// TLS settings and certificates, when `protocol` is one that needs them.
+    pub tls: Option<ServerConfig>,
+    /// The Control API answers here.
+    pub control: bool,
+    /// A PROXY protocol header comes first.
+    pub proxy_protocol: bool,
+    /// Who answers.
+    pub service: Service,
+}
+
+/// Who answers on a port.
+pub enum Service {
+    /// APIs by host and path.
+    Http(HttpService),
+    /// One service by server name, bytes relayed.
+    Tcp {
+        /// Which one.
+        table: TcpTable,
+        /// By `api_id`.
+        apis: HashMap<String, Arc<RunningApi>>,
+    },
+}
+
+/// APIs of one HTTP port.
+pub struct HttpService {
+    /// Which route a request takes.
+    pub table: RouteTable,
+    /// The API of each route, by the route's index; `None` for a quarantined one.
+    pub apis: Vec<Option<Arc<RunningApi>>>,
+    /// Versions that routes may lead to, by `api_id`.
+    pub versions: Arc<HashMap<String, Arc<RunningApi>>>,
+}
+
+/// An API with what a request needs of it at hand.
+pub struct RunningApi {
+    /// The definition.
+    pub api: Arc<Api>,
+    /// Its number for counters.
+    pub slot: usize,
+    /// Where each of its targets is, in their order.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// Deadlines by path, first match wins.
+    pub timeouts: Vec<PathTimeout>,
+}
+
+/// A deadline for some requests of an API.
+pub struct PathTimeout {
+    /// On the path after the listen path.
+    pub path: Regex,
+    /// Upper-case method, `None` for every.
+    pub method: Option<String>,
+    /// The deadline.
+    pub timeout: Duration,
+}
+
+impl RunningApi {
+    /// The deadline for a request: of its endpoint, else of the API.
+    pub fn timeout(&self, method: &str, path: &str) -> Option<Duration> {
+        self.timeouts
+            .iter()
+            .find(|rule| rule.method.as_deref().is_none_or(|wanted| wanted == method) && rule.path.is_match(path))
+            .map(|rule| rule.timeout)
+            .or(self.api.enforce_timeout)
+    }
+}
+
+/// Numbers given to things by name, once and for the life of the process.
+#[derive(Default)]
+pub struct Numbers {
+    endpoints: HashMap<EndpointKey, usize>,
+}
+
+/// What makes connections to two endpoints interchangeable.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EndpointKey {
+    /// What is spoken.
+    pub scheme: Scheme,
+    /// `Host` value.
+    pub authority: String,
+    /// Where.
+    pub host: String,
+    /// Where.
+    pub port: u16,
+    /// The API's TLS settings, on encrypted endpoints; the gateway's are the same for all.
+    pub tls: Option<UpstreamTls>,
+}
+
+impl Numbers {
+    /// The number of an endpoint.
+    pub fn endpoint(&mut self, key: &EndpointKey) -> usize {
+        let next = self.endpoints.len();
+        *self.endpoints.entry(key.clone()).or_insert(next)
+    }
+}

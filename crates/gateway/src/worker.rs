@@ -1,0 +1,279 @@
+//! A worker: one thread that owns connections from accept to close.
+//!
+//! Each worker has its own runtime, its own listening sockets (`SO_REUSEPORT`; the kernel spreads
+//! connections), its own upstream pools and its own counters. Nothing on a request's way is
+//! shared with another thread but the snapshot, which is only read.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{net::TcpListener, sync::mpsc};
+
+use crate::{
+    connection,
+    control_link::ControlLink,
+    live::Live,
+    observe::{AccessLog, WorkerCounters},
+    proxy::pool::Pool,
+    settings::Settings,
+    snapshot::Snapshot,
+    timers::Timers,
+};
+
+/// How often idle upstream connections are looked at.
+const POOL_SWEEP: Duration = Duration::from_secs(10);
+
+/// What the control side tells a worker.
+pub enum Order {
+    /// Accept connections from this socket.
+    Listen {
+        /// Its port.
+        port: u16,
+        /// Bound and listening, not blocking.
+        socket: std::net::TcpListener,
+    },
+    /// Stop accepting on a port; its connections go on.
+    Unlisten {
+        /// The port.
+        port: u16,
+    },
+    /// Stop accepting, let requests finish, then end.
+    Drain,
+}
+
+/// State of one worker.
+pub struct Worker {
+    /// Fixed settings.
+    pub settings: Arc<Settings>,
+    /// Deadlines.
+    pub timers: Rc<Timers>,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+    /// Where requests are recorded.
+    pub access_log: AccessLog,
+    /// Where Control API requests are answered.
+    pub control: ControlLink,
+    live: Arc<Live>,
+    held: RefCell<Rc<Held>>,
+    pools: RefCell<Vec<Option<Rc<Pool>>>>,
+    handshakes: RefCell<HashMap<IpAddr, u32>>,
+    connections: Cell<usize>,
+    draining: Cell<bool>,
+    turn: Cell<usize>,
+}
+
+/// The snapshot a worker holds, counted without atomics.
+pub struct Held {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// A place among the concurrent handshakes of an address; given back when dropped.
+pub struct HandshakePlace {
+    worker: Rc<Worker>,
+    address: IpAddr,
+}
+
+/// A connection being served; uncounted when dropped.
+pub struct Counted(Rc<Worker>);
+
+impl Worker {
+    /// The current snapshot. Costs an atomic read and a plain count.
+    pub fn snapshot(&self) -> Rc<Held> {
+        let held = self.held.borrow();
+        if held.snapshot.generation == self.live.generation() {
+            return held.clone();
+        }
+        drop(held);
+        let fresh = Rc::new(Held { snapshot: self.live.load() });
+        self.held.replace(fresh.clone());
+        fresh
+    }
+
+    /// The pool of an endpoint, by its number.
+    pub fn pool(&self, id: usize) -> Rc<Pool> {
+        let mut pools = self.pools.borrow_mut();
+        if pools.len() <= id {
+            pools.resize_with(id + 1, || None);
+        }
+        pools[id].get_or_insert_with(Rc::default).clone()
+    }
+
+    /// Takes a place among the handshakes of an address, unless they are too many.
+    pub fn begin_handshake(self: &Rc<Self>, address: IpAddr) -> Option<HandshakePlace> {
+        let most = self.settings.handshakes_per_address;
+        let mut handshakes = self.handshakes.borrow_mut();
+        let count = handshakes.entry(address).or_insert(0);
+        if most > 0 && *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(HandshakePlace { worker: self.clone(), address })
+    }
+
+    /// Counts a connection until the value is dropped.
+    pub fn count_connection(self: &Rc<Self>) -> Counted {
+        self.connections.set(self.connections.get() + 1);
+        self.counters.connection_opened();
+        Counted(self.clone())
+    }
+
+    /// True once the worker lets go of its connections.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// A number that is different each time: whose turn it is among equals.
+    pub fn next_turn(&self) -> usize {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn
+    }
+}
+
+impl Drop for HandshakePlace {
+    fn drop(&mut self) {
+        let mut handshakes = self.worker.handshakes.borrow_mut();
+        if let Some(count) = handshakes.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                handshakes.remove(&self.address);
+            }
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.counters.connection_closed();
+    }
+}
+
+/// What a worker is started with.
+pub struct WorkerSeed {
+    /// Its place among the workers, from 0.
+    pub id: usize,
+    /// Fixed settings.
+    pub settings: Arc<Settings>,
+    /// The current snapshot, always.
+    pub live: Arc<Live>,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+    /// Where requests are recorded.
+    pub access_log: AccessLog,
+    /// Where Control API requests are answered.
+    pub control: ControlLink,
+    /// What it is told.
+    pub orders: mpsc::UnboundedReceiver<Order>,
+}
+
+impl WorkerSeed {
+    /// Runs the worker on this thread until it has drained.
+    ///
+    /// # Errors
+    /// When the system gives no runtime.
+    pub fn run(self) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(8)
+            .thread_name(format!("worker-{}-lookup", self.id))
+            .build_local(tokio::runtime::LocalOptions::default())?;
+        runtime.block_on(work(self));
+        // Name lookups that hang must not hold up the end.
+        runtime.shutdown_timeout(Duration::ZERO);
+        Ok(())
+    }
+}
+
+async fn work(seed: WorkerSeed) {
+    let held = Rc::new(Held { snapshot: seed.live.load() });
+    let worker = Rc::new(Worker {
+        settings: seed.settings,
+        timers: Timers::new(),
+        counters: seed.counters,
+        access_log: seed.access_log,
+        control: seed.control,
+        live: seed.live,
+        held: RefCell::new(held),
+        pools: RefCell::default(),
+        handshakes: RefCell::default(),
+        connections: Cell::new(0),
+        draining: Cell::new(false),
+        turn: Cell::new(seed.id),
+    });
+    let timers = worker.timers.clone();
+    tokio::task::spawn_local(async move { timers.sweep().await });
+    tokio::task::spawn_local(keep_house(worker.clone()));
+
+    let mut orders = seed.orders;
+    let mut accepting: HashMap<u16, tokio::task::JoinHandle<()>> = HashMap::new();
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Listen { port, socket } => match TcpListener::from_std(socket) {
+                Ok(listener) => {
+                    let task = tokio::task::spawn_local(accept(worker.clone(), listener, port));
+                    if let Some(old) = accepting.insert(port, task) {
+                        old.abort();
+                    }
+                }
+                Err(error) => tracing::error!(port, %error, "cannot listen"),
+            },
+            Order::Unlisten { port } => {
+                if let Some(task) = accepting.remove(&port) {
+                    task.abort();
+                }
+            }
+            Order::Drain => break,
+        }
+    }
+    accepting.into_values().for_each(|task| task.abort());
+    worker.draining.set(true);
+    worker.timers.end_idle();
+    while worker.connections.get() > 0 {
+        tokio::time::sleep(crate::timers::TICK).await;
+        // Connections that became idle since.
+        worker.timers.end_idle();
+    }
+}
+
+async fn accept(worker: Rc<Worker>, listener: TcpListener, port: u16) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, address)) => {
+                let counted = worker.count_connection();
+                let worker = worker.clone();
+                tokio::task::spawn_local(async move {
+                    connection::serve(&worker, socket, address, port).await;
+                    drop(counted);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: accepting again at once would only spin.
+                tracing::error!(port, %error, "cannot accept connections");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Closes idle upstream connections and lets go of a snapshot that nobody asks for.
+async fn keep_house(worker: Rc<Worker>) {
+    let mut swept = Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        worker.snapshot();
+        let now = Instant::now();
+        if now - swept >= POOL_SWEEP {
+            swept = now;
+            let pools: Vec<_> = worker.pools.borrow().iter().flatten().cloned().collect();
+            pools.iter().for_each(|pool| pool.expire(now));
+        }
+    }
+}
