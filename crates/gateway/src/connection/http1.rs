@@ -77,7 +77,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut transport: Transport, early: 
 
 /// Reads one request and answers it.
 async fn request(worker: &Rc<Worker>, transport: &mut Transport, early: Chunk, peer: &Rc<Peer>) -> (After, Chunk) {
-    let mut reader = Reader { chunk: early, ..Reader::default() };
+    let mut reader = Reader::default();
+    reader.chunk = early;
     let mut writer = Writer::default();
     let mut record = Record::begin(worker, peer);
     let after = match read_head(worker, transport, &mut reader, peer, &mut record).await {

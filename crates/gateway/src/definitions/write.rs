@@ -3,7 +3,7 @@
 //! A file is written beside its place under a hidden name, brought to the disk, and then given
 //! its name. Whatever fails before that leaves the old file as it was.
 //!
-//! Invariant: names come in as ids that have been checked; none leads out of the directory.
+//! Invariant: no name leads out of the directory, wherever it came from.
 
 use std::{
     fs::{self, File, Permissions},
@@ -94,11 +94,11 @@ impl DefinitionFiles {
     ///
     /// # Errors
     /// [`WriteError`] with the first that cannot be deleted; those before it are gone.
-    pub fn delete(&self, names: &[&str]) -> Result<bool, WriteError> {
-        names.iter().try_for_each(|name| check_name(name))?;
+    pub fn delete(&self, names: &[impl AsRef<str>]) -> Result<bool, WriteError> {
+        names.iter().try_for_each(|name| check_name(name.as_ref()))?;
         let mut any = false;
         for name in names {
-            let path = self.app_path.join(name);
+            let path = self.app_path.join(name.as_ref());
             match fs::remove_file(&path) {
                 Ok(()) => any = true,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -111,9 +111,15 @@ impl DefinitionFiles {
         Ok(any)
     }
 
-    /// Whether there is a file of this name.
-    pub fn has(&self, name: &str) -> bool {
-        check_name(name).is_ok() && self.app_path.join(name).is_file()
+    /// The texts of those of these files that are there and can be read.
+    pub fn read(&self, names: &[String]) -> Vec<SourceFile> {
+        let present = names.iter().filter(|name| check_name(name).is_ok());
+        present
+            .filter_map(|name| {
+                let text = fs::read_to_string(self.app_path.join(name)).ok()?;
+                Some(SourceFile { name: name.clone(), text: text.into() })
+            })
+            .collect()
     }
 
     /// Refuses to take away another API's file. A file nobody can make sense of may be replaced.
@@ -175,9 +181,11 @@ impl DefinitionFiles {
 }
 
 fn check_name(name: &str) -> Result<(), WriteError> {
+    // Without a slash, and not beginning with a dot, a name stays in its directory.
     let plain = name.len() <= MAX_NAME
         && is_definition(name)
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-~".contains(&byte));
+        && !name.contains('/')
+        && !name.chars().any(char::is_control);
     if plain { Ok(()) } else { Err(WriteError::Name(name.to_owned())) }
 }
 
@@ -220,7 +228,8 @@ mod tests {
         assert_eq!(fs::read_to_string(dir.path().join("a.json")).unwrap(), text);
         let mode = fs::metadata(dir.path().join("a.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
-        assert!(files.has("a.json"));
+        let read = files.read(&["a.json".to_owned(), "b.json".to_owned()]);
+        assert_eq!(read, [file("a.json", &text)]);
         assert!(files.delete(&["a-oas.json", "a.json", "a-mcp.json"]).unwrap());
         assert!(!files.delete(&["a.json"]).unwrap());
         assert_eq!(listing(dir.path()), Vec::<String>::new());
@@ -239,7 +248,7 @@ mod tests {
         {
             assert!(matches!(files.write("a", &[file(name, "{}")]), Err(WriteError::Name(_))), "{name}");
             assert!(matches!(files.delete(&[name]), Err(WriteError::Name(_))), "{name}");
-            assert!(!files.has(name));
+            assert_eq!(files.read(&[name.to_owned()]), []);
         }
         assert_eq!(fs::read_to_string(dir.path().join("victim.json")).unwrap(), "x");
         assert_eq!(listing(&apps), Vec::<String>::new());

@@ -31,20 +31,16 @@ const FIRST_SEGMENT: usize = 64;
 const SEGMENTS: usize = 32;
 
 /// Labels a failed handshake may have; what is none of them is counted as the last.
-pub(super) const REASONS: [&str; 14] = [
+pub(super) const REASONS: [&str; 10] = [
     "no_shared_cipher",
     "protocol_version",
     "unrecognized_name",
     "no_application_protocol",
     "plain_http",
     "client_alert",
-    "certificate_required",
-    "certificate_rejected",
-    "too_many",
     "bad_record",
     "eof",
     "timeout",
-    "internal",
     "other",
 ];
 

@@ -1,0 +1,176 @@
+//! Which endpoint a request is for.
+//!
+//! A path is cleaned (anything unclean is sent to its clean form), loses its final slashes and its
+//! percent encoding, and is then looked up in one table. A literal name stands before a name of
+//! the client's choice, but only for the methods it offers: `DELETE /apis/oas` asks for an API
+//! called `oas`.
+
+use std::borrow::Cow;
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+use portcullis_policy::{Cleaning, clean_path};
+
+/// What is asked of the Control API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    ListApis,
+    AddApi,
+    ShowApi,
+    ReplaceApi,
+    DeleteApi,
+    ListVersions,
+    ListOas,
+    AddOas,
+    ExportAllOas,
+    ImportOas,
+    ShowOas,
+    ReplaceOas,
+    PatchOas,
+    DeleteOas,
+    ExportOas,
+    Quarantine,
+    Reload,
+    ReloadGroup,
+    Schema,
+    Health,
+}
+
+use Endpoint as E;
+
+/// Paths below `/tyk/`, methods, endpoints. The first row that fits wins.
+const TABLE: [(&str, Method, Endpoint); 24] = [
+    ("reload", Method::GET, E::Reload),
+    ("reload/group", Method::GET, E::ReloadGroup),
+    ("schema", Method::GET, E::Schema),
+    ("health", Method::GET, E::Health),
+    ("apis", Method::GET, E::ListApis),
+    ("apis", Method::POST, E::AddApi),
+    ("apis/oas", Method::GET, E::ListOas),
+    ("apis/oas", Method::POST, E::AddOas),
+    ("apis/oas/export", Method::GET, E::ExportAllOas),
+    ("apis/oas/import", Method::POST, E::ImportOas),
+    ("apis/oas/{id}/versions", Method::GET, E::ListVersions),
+    ("apis/oas/{id}/export", Method::GET, E::ExportOas),
+    ("apis/oas/{id}", Method::GET, E::ShowOas),
+    ("apis/oas/{id}", Method::PUT, E::ReplaceOas),
+    ("apis/oas/{id}", Method::PATCH, E::PatchOas),
+    ("apis/oas/{id}", Method::DELETE, E::DeleteOas),
+    ("apis/quarantine", Method::GET, E::Quarantine),
+    ("apis/{id}/versions", Method::GET, E::ListVersions),
+    ("apis/{id}", Method::GET, E::ShowApi),
+    // Adds what the body says, whatever the path says.
+    ("apis/{id}", Method::POST, E::AddApi),
+    ("apis/{id}", Method::PUT, E::ReplaceApi),
+    ("apis/{id}", Method::DELETE, E::DeleteApi),
+    // Without an id there is nothing to replace, which has an answer of its own.
+    ("apis", Method::PUT, E::ReplaceApi),
+    ("apis/oas", Method::PUT, E::ReplaceOas),
+];
+
+/// Why a request has no endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoEndpoint {
+    /// Nothing is there.
+    UnknownPath,
+    /// Something is, but not for this method.
+    OtherMethod,
+}
+
+/// The endpoint of a path below `/tyk/` and the id in it. `edge` is a gateway whose definitions
+/// come over a bridge: it has no endpoints that change or show them.
+pub(super) fn find<'p>(
+    method: &Method,
+    path: &'p str,
+    edge: bool,
+) -> Result<(Endpoint, Option<&'p str>), NoEndpoint> {
+    let mut known = false;
+    for (pattern, offered, endpoint) in &TABLE {
+        let absent = edge && !matches!(endpoint, E::Reload | E::ReloadGroup | E::Schema);
+        if let Some(id) = fits(pattern, path).filter(|_| !absent) {
+            if offered == method {
+                return Ok((*endpoint, id));
+            }
+            known = true;
+        }
+    }
+    Err(if known { NoEndpoint::OtherMethod } else { NoEndpoint::UnknownPath })
+}
+
+/// `None` when the path is another; else the id in it, if the pattern has one.
+fn fits<'p>(pattern: &str, path: &'p str) -> Option<Option<&'p str>> {
+    let mut id = None;
+    let mut segments = path.split('/');
+    for wanted in pattern.split('/') {
+        let segment = segments.next().filter(|segment| !segment.is_empty())?;
+        if wanted == "{id}" {
+            id = Some(segment);
+        } else if wanted != segment {
+            return None;
+        }
+    }
+    segments.next().is_none().then_some(id)
+}
+
+/// A path as it is looked up: clean and decoded. `None` when it has no clean form.
+pub(super) fn readable(path: &str) -> Option<Cow<'_, str>> {
+    // The common case by far, on every request of a port that APIs share.
+    let plain = path.starts_with('/') && !path.contains(['%', ';']) && !path.contains("//") && !path.contains("/.");
+    if plain {
+        return Some(path.into());
+    }
+    let clean = clean_path(path, Cleaning::Full).ok()?;
+    let decoded = percent_decode_str(&clean).decode_utf8().ok()?;
+    Some(Cow::Owned(decoded.into_owned()))
+}
+
+/// The clean form of a path that is not clean.
+pub(super) fn cleaned(path: &str) -> Option<String> {
+    match clean_path(path, Cleaning::Full) {
+        Ok(Cow::Owned(clean)) if clean != path => Some(clean),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_name_hides_an_id_only_for_the_methods_it_offers() {
+        let find = |method, path| find(&method, path, false);
+        assert_eq!(find(Method::GET, "apis/oas"), Ok((E::ListOas, None)));
+        assert_eq!(find(Method::DELETE, "apis/oas"), Ok((E::DeleteApi, Some("oas"))));
+        assert_eq!(find(Method::POST, "apis/oas/import"), Ok((E::ImportOas, None)));
+        assert_eq!(find(Method::GET, "apis/oas/import"), Ok((E::ShowOas, Some("import"))));
+        assert_eq!(find(Method::GET, "apis/quarantine"), Ok((E::Quarantine, None)));
+        assert_eq!(find(Method::DELETE, "apis/quarantine"), Ok((E::DeleteApi, Some("quarantine"))));
+    }
+
+    #[test]
+    fn an_id_is_one_segment_and_unknown_paths_differ_from_other_methods() {
+        let find = |method, path| find(&method, path, false);
+        assert_eq!(find(Method::GET, "apis/a/b"), Err(NoEndpoint::UnknownPath));
+        assert_eq!(find(Method::GET, "apis/"), Err(NoEndpoint::UnknownPath));
+        assert_eq!(find(Method::GET, ""), Err(NoEndpoint::UnknownPath));
+        assert_eq!(find(Method::GET, "nothing"), Err(NoEndpoint::UnknownPath));
+        assert_eq!(find(Method::POST, "reload"), Err(NoEndpoint::OtherMethod));
+        assert_eq!(find(Method::HEAD, "apis"), Err(NoEndpoint::OtherMethod));
+    }
+
+    #[test]
+    fn an_edge_reloads_and_nothing_more() {
+        assert_eq!(find(&Method::GET, "apis", true), Err(NoEndpoint::UnknownPath));
+        assert_eq!(find(&Method::GET, "reload", true), Ok((E::Reload, None)));
+    }
+
+    #[test]
+    fn paths_are_cleaned_and_decoded() {
+        assert_eq!(readable("/tyk/apis").as_deref(), Some("/tyk/apis"));
+        assert_eq!(readable("//tyk/x/../apis").as_deref(), Some("/tyk/apis"));
+        assert_eq!(readable("/%74yk/apis").as_deref(), Some("/tyk/apis"));
+        assert_eq!(readable("tyk"), None);
+        assert_eq!(cleaned("//tyk//apis/").as_deref(), Some("/tyk/apis/"));
+        assert_eq!(cleaned("/tyk/apis/"), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! What the Control API needs of the running gateway.
+
+use std::{pin::Pin, sync::Arc};
+
+use portcullis_apidef::{DefinitionFile, ParsedDefinition};
+use serde::Serialize;
+
+/// What is loaded: the definitions behind the current snapshot.
+#[derive(Debug, Default)]
+pub struct LoadedSet {
+    /// Counts reloads that took effect; 0 before the first.
+    pub generation: u64,
+    /// The definition files, in load order, broken ones included.
+    pub files: Arc<Vec<DefinitionFile>>,
+    /// APIs that answer 503, and files that could not become an API.
+    pub quarantine: Vec<QuarantineEntry>,
+}
+
+/// One entry of the quarantine list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QuarantineEntry {
+    /// `api_id`, empty when the file gave none.
+    pub api_id: String,
+    /// The human name, empty when the file gave none.
+    pub name: String,
+    /// File name within `app_path`.
+    pub file: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// How far the gateway is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// No snapshot yet.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Finishing what it has.
+    Draining,
+}
+
+/// The running gateway.
+pub trait Runtime: Send + Sync {
+    /// What is loaded.
+    fn loaded(&self) -> Arc<LoadedSet>;
+    /// How far the gateway is.
+    fn readiness(&self) -> Readiness;
+    /// Asks for a reload; it happens within `reload_interval`.
+    fn request_reload(&self);
+    /// Asks for a reload and waits until it is over.
+    fn reload_and_wait(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+impl LoadedSet {
+    /// The file and definition of an API. Of two with the same id, the first.
+    pub(super) fn find(&self, id: &str) -> Option<(&DefinitionFile, &ParsedDefinition)> {
+        self.parsed().find(|(_, parsed)| parsed.api.id == id)
+    }
+
+    /// Every file that defines an API.
+    pub(super) fn parsed(&self) -> impl Iterator<Item = (&DefinitionFile, &ParsedDefinition)> {
+        self.files.iter().filter_map(|file| Some((file, file.result.as_ref().ok()?)))
+    }
+}
