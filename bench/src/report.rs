@@ -163,7 +163,11 @@ impl Report<'_> {
         let mut header = vec!["scene".to_owned(), "measure".to_owned()];
         header.extend(names.iter().map(|name| (*name).to_owned()));
         let mut rows = Vec::new();
-        for scene in self.scenes {
+        for scene in self
+            .scenes
+            .iter()
+            .filter(|scene| self.was_played(&***scene))
+        {
             let mut label = scene.title();
             for (index, measure) in scene
                 .measures()
@@ -180,6 +184,13 @@ impl Report<'_> {
             }
         }
         (header, rows)
+    }
+
+    /// Whether anybody took part, well or badly.
+    fn was_played(&self, scene: &dyn Scene) -> bool {
+        self.names().iter().any(|peer| {
+            self.record.failed(scene, peer) || self.record.median(scene, 0, peer).is_some()
+        })
     }
 
     fn cell(&self, scene: &dyn Scene, measure: usize, peer: &'static str) -> String {

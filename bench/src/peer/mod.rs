@@ -211,5 +211,10 @@ fn ask_version(peer: &'static str, program: &Path, argument: &str) -> Result<Str
     let line = line
         .strip_prefix(&*program.to_string_lossy())
         .unwrap_or(line);
-    Ok(line.trim().to_owned())
+    let line = line.trim();
+    Ok(line
+        .strip_prefix("version:")
+        .unwrap_or(line)
+        .trim()
+        .to_owned())
 }
