@@ -1,0 +1,216 @@
+//! `portcullis check`: every problem at once, and what each host and listen path would do.
+//!
+//! What is wrong goes to standard error, the table to standard output. The same functions build
+//! what a running gateway serves, so what is said here is what happens.
+
+use std::{fmt::Display, io::Write};
+
+use portcullis_config::Severity;
+use portcullis_gateway::{Finding, Report};
+use portcullis_policy::ExplainedRoute;
+
+use crate::{
+    cli::CheckArguments,
+    configuration,
+    exit::{Exit, Failure},
+};
+
+/// Checks a configuration.
+///
+/// # Errors
+/// When nothing can be said about its definitions because the configuration itself is wrong.
+pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
+    let loaded = configuration::load(arguments.conf.as_deref(), None)?;
+    let Report {
+        findings, routes, ..
+    } = portcullis_gateway::check(&loaded.config)?;
+
+    let mut verdict = Verdict {
+        strict: arguments.strict,
+        errors: 0,
+        warnings: 0,
+    };
+    let mut stderr = std::io::stderr().lock();
+    for mut warning in loaded.warnings {
+        warning.severity = verdict.count(warning.severity);
+        writeln!(stderr, "{warning}")?;
+    }
+    for Finding {
+        is_error,
+        place,
+        message,
+    } in &findings
+    {
+        let severity = verdict.count(if *is_error {
+            Severity::Error
+        } else {
+            Severity::Warning
+        });
+        writeln!(stderr, "{severity}: {place}: {message}")?;
+    }
+    if verdict.errors + verdict.warnings > 0 {
+        writeln!(stderr)?;
+    }
+    drop(stderr);
+
+    let mut stdout = std::io::stdout().lock();
+    write!(stdout, "{}", table(&routes))?;
+    let file = loaded.path.map_or_else(
+        || "the environment".to_owned(),
+        |path| path.display().to_string(),
+    );
+    writeln!(stdout, "{file}: {verdict}")?;
+    Ok(if verdict.errors > 0 {
+        Exit::Configuration
+    } else {
+        Exit::Success
+    })
+}
+
+/// How many errors and warnings there were.
+#[derive(Debug)]
+struct Verdict {
+    strict: bool,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Verdict {
+    /// Counts a problem, and says what it counts as.
+    fn count(&mut self, severity: Severity) -> Severity {
+        match severity {
+            Severity::Warning if !self.strict => {
+                self.warnings += 1;
+                Severity::Warning
+            }
+            Severity::Warning | Severity::Error => {
+                self.errors += 1;
+                Severity::Error
+            }
+        }
+    }
+}
+
+impl Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.errors, self.warnings) {
+            (0, 0) => f.write_str("no problems"),
+            (errors, warnings) => {
+                write!(
+                    f,
+                    "{}, {}",
+                    counted(errors, "error"),
+                    counted(warnings, "warning")
+                )
+            }
+        }
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+/// One line for each host and listen path, by precedence within a port.
+fn table(routes: &[ExplainedRoute]) -> String {
+    if routes.is_empty() {
+        return "No API definitions.\n\n".to_owned();
+    }
+    let heads = ["PORT", "SPEAKS", "HOST", "PATH", "API", "ANSWER"].map(str::to_owned);
+    let rows = routes.iter().map(|route| {
+        let answer = match route.upstream.as_str() {
+            "" => route.answer.to_string(),
+            upstream => format!("{} -> {upstream}", route.answer),
+        };
+        [
+            route.port.to_string(),
+            format!("{:?}", route.protocol).to_lowercase(),
+            route.host.clone().unwrap_or_else(|| "*".to_owned()),
+            route.path.clone(),
+            format!("{} ({})", route.name, route.api_id),
+            answer,
+        ]
+    });
+    let rows: Vec<[String; 6]> = std::iter::once(heads).chain(rows).collect();
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_apidef::Protocol;
+    use portcullis_policy::ExplainedAnswer;
+
+    #[test]
+    fn the_table_has_one_aligned_line_for_each_route() {
+        let route = |path: &str, answer, upstream: &str| ExplainedRoute {
+            port: 8443,
+            protocol: Protocol::Https,
+            host: None,
+            path: path.to_owned(),
+            api_id: "a1".to_owned(),
+            name: "A".to_owned(),
+            answer,
+            upstream: upstream.to_owned(),
+        };
+        let quarantined = ExplainedAnswer::Quarantined {
+            reason: "no".to_owned(),
+            mounted: true,
+        };
+        let text = table(&[
+            route(
+                "/longer/",
+                ExplainedAnswer::Served,
+                "http://127.0.0.1:9000/",
+            ),
+            route("/b/", quarantined, ""),
+        ]);
+        assert_eq!(
+            text,
+            "PORT  SPEAKS  HOST  PATH      API     ANSWER\n\
+             8443  https   *     /longer/  A (a1)  served -> http://127.0.0.1:9000/\n\
+             8443  https   *     /b/       A (a1)  quarantined: no\n\n"
+        );
+    }
+
+    #[test]
+    fn strict_takes_warnings_for_errors() {
+        let mut lenient = Verdict {
+            strict: false,
+            errors: 0,
+            warnings: 0,
+        };
+        let mut strict = Verdict {
+            strict: true,
+            errors: 0,
+            warnings: 0,
+        };
+        lenient.count(Severity::Warning);
+        strict.count(Severity::Warning);
+        assert_eq!(
+            (lenient.to_string(), strict.to_string()),
+            ("0 errors, 1 warning".into(), "1 error, 0 warnings".into())
+        );
+    }
+}

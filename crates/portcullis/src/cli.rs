@@ -1,0 +1,154 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portcullis",
+    version = crate::version::LINE,
+    about = "API gateway whose heart is TLS and mutual TLS",
+    long_about = "API gateway whose heart is TLS and mutual TLS.\n\n\
+        It reads the configuration and the API definitions of a Tyk gateway as they are: tyk.conf, \
+        TYK_GW_* variables, Classic and OAS definitions. New here? Run `portcullis quickstart`.",
+    after_long_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do; without a verb, `--conf FILE` means `gateway`, as a Tyk gateway is started.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Arguments of the gateway.
+    #[command(flatten)]
+    pub gateway: GatewayArguments,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Makes a working gateway in a directory and runs it, with an upstream to try it on
+    #[command(
+        long_about = "Makes a working gateway in a directory and runs it until Ctrl-C.\n\n\
+        What is missing is made: a development CA, a server pair for localhost and a client pair \
+        (DIR/certs), DIR/tyk.conf, and sample APIs in DIR/apps that lead to a small demo upstream \
+        inside this program. What is there is kept, so edit the files and run it again; only \
+        certificates that have expired are made anew. Then it prints curl lines to paste."
+    )]
+    Quickstart(QuickstartArguments),
+    /// Runs the gateway
+    #[command(long_about = "Runs the gateway until it is told to stop.\n\n\
+        SIGHUP reloads the API definitions. SIGTERM and SIGINT drain: /ready turns 503, requests in \
+        flight finish (at most graceful_shutdown_timeout_duration seconds); a second signal ends at \
+        once. docs/configuration.md lists every key.")]
+    Gateway(GatewayArguments),
+    /// Says everything that is wrong with a configuration, and what each host and path would do
+    #[command(
+        long_about = "Reads the configuration and the API definitions as a start would, prints \
+        every problem at once, then what each host and listen path would do. Opens no port and \
+        changes nothing.\n\n\
+        Exits 0 when the gateway would start and serve every API, 1 otherwise."
+    )]
+    Check(CheckArguments),
+    /// Prints the version and the TLS library
+    Version,
+}
+
+/// Arguments of `quickstart`.
+#[derive(Debug, Args)]
+pub struct QuickstartArguments {
+    /// Where to make it; what is there already is kept
+    #[arg(long, value_name = "DIR", default_value = "quickstart")]
+    pub dir: PathBuf,
+    /// Port of the gateway, 0 for any free one [default: what DIR/tyk.conf says, 8443 in a new one]
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+    /// Created once the gateway answers; holds its base URL. For scripts
+    #[arg(long, value_name = "FILE")]
+    pub once_ready: Option<PathBuf>,
+}
+
+/// Arguments of `gateway`.
+#[derive(Debug, Args)]
+pub struct GatewayArguments {
+    /// Configuration file [default: the first of tyk.conf, ~/.config/tyk/tyk.conf, /etc/tyk/tyk.conf]
+    #[arg(long, value_name = "FILE")]
+    pub conf: Option<PathBuf>,
+    /// Main port instead of `listen_port`, 0 for any free one
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// Configuration file [default: the first of tyk.conf, ~/.config/tyk/tyk.conf, /etc/tyk/tyk.conf]
+    #[arg(long, value_name = "FILE")]
+    pub conf: Option<PathBuf>,
+    /// Take warnings, such as unknown keys, for errors
+    #[arg(long)]
+    pub strict: bool,
+}
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  done: the gateway was told to stop, or `check` found nothing wrong
+  1  the configuration or an API definition is wrong; what and where is on standard error
+  2  the command line is wrong
+  3  an address or port cannot be listened on
+  4  the system refused something else: a file, a directory, a thread
+
+Environment:
+  TYK_GW_*, PORTCULLIS_*  configuration; wins over the file (docs/configuration.md)
+  TYK_LOGLEVEL            debug, info, warn or error; wins over log_level
+  PORTCULLIS_LOG          log filter such as `info,portcullis_gateway=debug`; wins over both
+
+Logs go to standard error, access logs to standard output.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Cli {
+        Cli::try_parse_from(line.split(' ')).unwrap()
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_configuration_without_a_verb_means_the_gateway() {
+        let cli = parse("portcullis --conf /etc/tyk/tyk.conf --port 0");
+        assert!(cli.command.is_none());
+        assert_eq!(cli.gateway.conf, Some(PathBuf::from("/etc/tyk/tyk.conf")));
+        assert_eq!(cli.gateway.port, Some(0));
+    }
+
+    #[test]
+    fn arguments_before_a_verb_are_refused_instead_of_ignored() {
+        let refused = Cli::try_parse_from(["portcullis", "--conf", "tyk.conf", "check"]);
+        assert!(refused.is_err());
+    }
+
+    #[test]
+    fn every_verb_and_argument_says_what_it_is_for() {
+        for verb in Cli::command().get_subcommands() {
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+            for argument in verb.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    verb.get_name(),
+                    argument.get_id()
+                );
+            }
+        }
+    }
+}

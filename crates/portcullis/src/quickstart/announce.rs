@@ -1,0 +1,128 @@
+//! What `quickstart` prints once it answers.
+
+use std::{fmt::Write, net::SocketAddr, path::Path};
+
+use super::place::Made;
+
+/// What was made, where it answers, and lines to paste.
+pub fn text(dir: &Path, made: &Made, base: &str, upstream: SocketAddr) -> String {
+    let curl = match base.starts_with("https:") {
+        true => format!(
+            "curl --cacert {}",
+            quoted(&dir.join("certs/ca.pem").display().to_string())
+        ),
+        false => "curl".to_owned(),
+    };
+    let conf = quoted(&dir.join("tyk.conf").display().to_string());
+    let mut text = String::new();
+    let mut line = |line: &str| {
+        text.push_str(line);
+        text.push('\n');
+    };
+
+    line(&format!("\nPortcullis quickstart in {}\n", dir.display()));
+    for (title, entries) in [
+        ("made", made.fresh().collect::<Vec<_>>()),
+        ("renewed, it had expired", made.renewed().collect()),
+        ("kept as it is", made.kept().collect()),
+        ("note", made.notes().collect()),
+    ] {
+        for (index, entry) in entries.iter().enumerate() {
+            if index == 0 {
+                line(&format!("  {title}:"));
+            }
+            line(&format!("    {entry}"));
+        }
+    }
+    line(&format!("\n  gateway:       {base}"));
+    line(&format!("  demo upstream: http://{upstream}\n"));
+    line("Try it from another terminal:\n");
+    for (what, command) in [
+        (
+            "A request, told back by the demo upstream",
+            format!("{curl} '{base}/echo/hello?who=you'"),
+        ),
+        (
+            "The same with a body, over HTTP/2",
+            format!("{curl} --http2 --data 'some text' {base}/echo/"),
+        ),
+        (
+            "Ten lines, one at a time",
+            format!("{curl} --no-buffer {base}/streams/stream"),
+        ),
+        (
+            "Server-sent events; Ctrl-C ends them",
+            format!("{curl} --no-buffer {base}/streams/events"),
+        ),
+        (
+            "The APIs that are loaded, from the Control API",
+            format!(
+                "{curl} -H \"X-Tyk-Authorization: $(sed -n 's/.*\"secret\": \"\\(.*\\)\".*/\\1/p' {conf})\" {base}/tyk/apis"
+            ),
+        ),
+    ] {
+        line(&format!("  # {what}"));
+        line(&format!("  {command}\n"));
+    }
+    line(
+        "Change a file in apps and save it: it is in force a second later. Ctrl-C ends everything.",
+    );
+    text
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    let mut quoted = String::new();
+    let _ = write!(quoted, "'{}'", word.replace('\'', r"'\''"));
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_can_be_pasted_whatever_the_directory_is_called() {
+        let text = text(
+            Path::new("/tmp/it's here"),
+            &Made::default(),
+            "https://localhost:1",
+            ([127, 0, 0, 1], 2).into(),
+        );
+        let commands: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("  curl "))
+            .collect();
+        assert_eq!(commands.len(), 5);
+        for command in commands {
+            assert!(
+                command.contains(r"--cacert '/tmp/it'\''s here/certs/ca.pem'"),
+                "{command}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_happened_is_announced() {
+        let mut made = Made::default();
+        made.keep("tyk.conf: kept");
+        let text = text(
+            Path::new("/q"),
+            &made,
+            "http://localhost:1",
+            ([127, 0, 0, 1], 2).into(),
+        );
+        assert!(
+            text.contains("  kept as it is:\n    tyk.conf: kept\n"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("made:") && !text.contains("renewed") && !text.contains("--cacert"),
+            "{text}"
+        );
+    }
+}
