@@ -67,6 +67,11 @@ impl PortWhitelist {
         }
     }
 
+    /// Allows the main port that the operating system picked for port 0.
+    pub(crate) fn allow_main(&mut self, port: u16) {
+        self.always[0].1 = port;
+    }
+
     /// Whether a listener may be opened.
     ///
     /// `h2c` is judged as `http`, which it is on the wire.

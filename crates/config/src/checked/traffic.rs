@@ -33,6 +33,12 @@ pub struct Listen {
 }
 
 impl Listen {
+    /// Takes note of the main port that the operating system picked for port 0.
+    pub fn port_was_chosen(&mut self, port: u16) {
+        self.port = port;
+        self.ports.allow_main(port);
+    }
+
     pub(super) fn from_settings(settings: &Settings) -> Self {
         let port = settings.u16("listen_port");
         let control_port = settings.u16("control_api_port");
