@@ -1,16 +1,52 @@
-//! The Control API (store sheet 2): requests in, responses out, no transport.
+//! The Control API and the health endpoints: requests in, responses out, no transport.
+//!
+//! A request is taken in this order: an unclean path is sent to its clean form; health and metrics
+//! answer under their own names; everything under `/tyk` needs the secret, then a client
+//! certificate where one is demanded, and only then is anything said about what exists.
+//!
+//! Invariants:
+//! - An empty secret lets nobody in.
+//! - What is shown comes from the loaded set; what is changed are files, one change at a time.
+//! - Nothing here runs on a worker, and files are touched where they hold nobody up.
 
-use std::{net::IpAddr, sync::Arc};
+mod answer;
+mod endpoint;
+mod health;
+mod reading;
+mod runtime;
+mod traffic;
+mod writing;
+
+#[cfg(test)]
+mod tests;
+
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
-use portcullis_apidef::DefinitionFile;
-use portcullis_config::GatewayConfig;
+use http::{HeaderMap, Method, Response, StatusCode};
+use portcullis_apidef::control::Rejection;
+use portcullis_config::{GatewayConfig, Secret};
+use serde_json::json;
+use tokio::sync::Mutex;
 
-use crate::observe::Registry;
+pub use self::runtime::{LoadedSet, QuarantineEntry, Readiness, Runtime};
+use self::{
+    answer::Answer,
+    endpoint::{Endpoint, NoEndpoint},
+    health::Health,
+    traffic::TrafficWindow,
+    writing::{Query, Writing},
+};
+use crate::{definitions::DefinitionFiles, observe::Registry};
+
+/// Content type of metrics.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The header that carries the secret.
+const AUTHORIZATION: &str = "x-tyk-authorization";
 
 /// A request to the Control API, its body read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ControlRequest {
     /// Method.
     pub method: Method,
@@ -28,80 +64,225 @@ pub struct ControlRequest {
     pub tls: bool,
 }
 
-/// What is loaded: the definitions behind the current snapshot.
-#[derive(Debug, Default)]
-pub struct LoadedSet {
-    /// Counts reloads that took effect; 0 before the first.
-    pub generation: u64,
-    /// The definition files, in load order, broken ones included.
-    pub files: Arc<Vec<DefinitionFile>>,
-    /// APIs that answer 503, and files that could not become an API.
-    pub quarantine: Vec<QuarantineEntry>,
-}
-
-/// One entry of the quarantine list.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct QuarantineEntry {
-    /// `api_id`, empty when the file gave none.
-    pub api_id: String,
-    /// The human name, empty when the file gave none.
-    pub name: String,
-    /// File name within `app_path`.
-    pub file: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// How far the gateway is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
-    /// No snapshot yet.
-    Starting,
-    /// Serving.
-    Ready,
-    /// Finishing what it has.
-    Draining,
-}
-
-/// What the Control API needs of the running gateway.
-pub trait Runtime: Send + Sync {
-    /// What is loaded.
-    fn loaded(&self) -> Arc<LoadedSet>;
-    /// How far the gateway is.
-    fn readiness(&self) -> Readiness;
-    /// Asks for a reload; it happens within `reload_interval`.
-    fn request_reload(&self);
-    /// Asks for a reload and waits until it is over.
-    fn reload_and_wait(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-}
-
 /// The Control API.
 pub struct ControlApi {
-    #[expect(dead_code, reason = "the endpoints that read it are being added")]
     config: Arc<GatewayConfig>,
     runtime: Arc<dyn Runtime>,
     registry: Arc<Registry>,
+    files: Arc<Mutex<DefinitionFiles>>,
+    health: Health,
+    traffic: TrafficWindow,
+}
+
+/// What a path outside `/tyk` leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    ControlApi,
+    Live,
+    Ready,
+    Metrics,
 }
 
 impl ControlApi {
     /// The Control API of a gateway.
     pub fn new(config: Arc<GatewayConfig>, runtime: Arc<dyn Runtime>, registry: Arc<Registry>) -> Self {
-        Self { config, runtime, registry }
+        if config.secret_is_default() {
+            tracing::warn!(
+                key = "secret",
+                "THE SECRET IS THE SHIPPED DEFAULT, WHICH EVERYBODY KNOWS: whoever reaches the Control API \
+                 controls this gateway; set `secret` to a long random text"
+            );
+        }
+        let app_path = &config.definitions.app_path;
+        Self {
+            runtime,
+            registry,
+            files: Arc::new(Mutex::new(DefinitionFiles::new(app_path))),
+            health: Health::new(app_path.clone(), config.control.liveness_check_duration),
+            traffic: TrafficWindow::new(config.control.health_check_window),
+            config,
+        }
     }
 
-    /// True when the Control API answers this path.
+    /// True when the Control API answers this path, which is as the client sent it.
     pub fn owns(&self, path: &str) -> bool {
-        path == "/tyk" || path.starts_with("/tyk/") || matches!(path, "/hello" | "/ready" | "/livez" | "/readyz" | "/metrics")
+        endpoint::readable(path).is_some_and(|path| self.place(&path).is_some())
     }
 
     /// Answers a request.
     pub async fn handle(&self, request: ControlRequest) -> Response<Bytes> {
-        if request.path == "/metrics" {
-            return Response::new(self.registry.render().into());
+        let Some(path) = endpoint::readable(&request.path) else { return answer::not_ours() };
+        let Some(place) = self.place(&path) else { return answer::not_ours() };
+        if let Some(clean) = endpoint::cleaned(&request.path) {
+            let query = request.query.as_ref().map_or(String::new(), |query| format!("?{query}"));
+            return answer::moved(&format!("{clean}{query}"));
         }
-        if request.path.starts_with("/tyk/reload") {
-            self.runtime.reload_and_wait().await;
+        if place == Place::ControlApi {
+            return match self.refusal(&request) {
+                Some(refusal) => refusal,
+                None => self.answer(&path, &request).await,
+            };
         }
-        Response::new(Bytes::from_static(b"{}\n"))
+        if request.method != Method::GET {
+            return answer::error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+        }
+        match place {
+            Place::ControlApi | Place::Live => self.health.live(&request.headers).await,
+            Place::Ready => {
+                let loaded = self.runtime.loaded();
+                self.health.ready(self.runtime.readiness(), &loaded, &request.headers).await
+            }
+            Place::Metrics => self.metrics(&request).await,
+        }
     }
+
+    /// What a clean, decoded path leads to. Names are compared case by case.
+    fn place(&self, path: &str) -> Option<Place> {
+        let control = &self.config.control;
+        if path == "/tyk" || path.starts_with("/tyk/") {
+            Some(Place::ControlApi)
+        } else if path == control.liveness_path || path == "/livez" {
+            Some(Place::Live)
+        } else if path == control.readiness_path || path == "/readyz" {
+            Some(Place::Ready)
+        } else if path == "/metrics" {
+            Some(Place::Metrics)
+        } else {
+            None
+        }
+    }
+
+    /// Why this request may not use the Control API; `None` when it may.
+    fn refusal(&self, request: &ControlRequest) -> Option<Answer> {
+        let forbidden = |message| {
+            tracing::warn!(client = %request.peer, path = %request.path, "Control API: {message}");
+            Some(answer::error(StatusCode::FORBIDDEN, message))
+        };
+        let security = &self.config.security;
+        let given = request.headers.get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+        if !is_secret(&security.secret, given) {
+            return forbidden("Attempted administrative access with invalid or missing key!");
+        }
+        // Who the client is does not reach us yet, so nobody passes.
+        match (security.control_api_use_mutual_tls, request.tls) {
+            (false, _) => None,
+            (true, false) => forbidden("TLS not enabled"),
+            (true, true) => forbidden("Client TLS certificate is required"),
+        }
+    }
+
+    /// Answers somebody who may ask.
+    async fn answer(&self, path: &str, request: &ControlRequest) -> Answer {
+        let path = path.strip_prefix("/tyk").unwrap_or(path).trim_matches('/');
+        let edge = self.config.bridge.use_rpc;
+        let (endpoint, id) = match endpoint::find(&request.method, path, edge) {
+            Ok(found) => found,
+            Err(NoEndpoint::UnknownPath) => return answer::unknown_path(),
+            Err(NoEndpoint::OtherMethod) => {
+                return answer::error(StatusCode::METHOD_NOT_ALLOWED, "Method not supported");
+            }
+        };
+        let query = query(request.query.as_deref());
+        match endpoint {
+            Endpoint::Reload => {
+                if parameter(&query, "block") == Some("true") {
+                    self.runtime.reload_and_wait().await;
+                } else {
+                    self.runtime.request_reload();
+                }
+                answer::ok("")
+            }
+            // The signal goes to every node of the group; without a shared store that is this one.
+            Endpoint::ReloadGroup => {
+                self.runtime.request_reload();
+                answer::ok("")
+            }
+            Endpoint::Schema => schema(&query),
+            Endpoint::Health => self.api_health(&query),
+            Endpoint::Show(show) => {
+                let loaded = self.runtime.loaded();
+                let id = id.unwrap_or_default().to_owned();
+                let public = parameter(&query, "mode") == Some("public");
+                aside(move || reading::answer(show, &loaded, &id, public)).await
+            }
+            Endpoint::Change(change) => {
+                let files = self.files.clone().lock_owned().await;
+                let loaded = self.runtime.loaded();
+                let dashboard = self.config.dashboard.use_db_app_configs;
+                let (id, body) = (id.unwrap_or_default().to_owned(), request.body.clone());
+                aside(move || {
+                    let writing = Writing { files: &files, loaded: &loaded, dashboard };
+                    writing.answer(change, &id, &body, &query)
+                })
+                .await
+            }
+        }
+    }
+
+    /// `/tyk/health`
+    fn api_health(&self, query: &Query) -> Answer {
+        if !self.config.control.enable_health_checks {
+            return answer::error(StatusCode::BAD_REQUEST, "Health checks are not enabled for this node");
+        }
+        let Some(id) = parameter(query, "api_id").filter(|id| !id.is_empty()) else {
+            return answer::error(StatusCode::BAD_REQUEST, "missing api_id parameter");
+        };
+        if self.runtime.loaded().find(id).is_none() {
+            return answer::error(StatusCode::NOT_FOUND, "API ID not found");
+        }
+        answer::shown(&self.traffic.look(id, Instant::now(), self.registry.totals(id)))
+    }
+
+    /// `/metrics`. On a port of its own the Control API is out of clients' reach, and a scraper
+    /// needs no secret; on a port shared with APIs it does.
+    async fn metrics(&self, request: &ControlRequest) -> Answer {
+        let own_port = self.config.listen.control_port.is_some();
+        let header = |name| request.headers.get(name).map(|value: &http::HeaderValue| value.as_bytes());
+        let bearer = header("authorization").and_then(|value| value.strip_prefix(b"Bearer "));
+        let given = [header(AUTHORIZATION), bearer];
+        let secret = &self.config.security.secret;
+        if !own_port && !given.into_iter().flatten().any(|given| is_secret(secret, given)) {
+            let message = "Attempted administrative access with invalid or missing key!";
+            return answer::error(StatusCode::FORBIDDEN, message);
+        }
+        let registry = self.registry.clone();
+        // Ten thousand APIs make a long page, and `/proc` is files.
+        let page = move || Ok(answer::with_body(StatusCode::OK, METRICS, registry.render()));
+        aside(page).await
+    }
+}
+
+/// Runs work on a thread that may wait for files.
+async fn aside(work: impl FnOnce() -> Result<Answer, Rejection> + Send + 'static) -> Answer {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.unwrap_or_else(|rejection| answer::rejected(&rejection)),
+        Err(error) => {
+            tracing::error!(%error, "the Control API failed to answer");
+            answer::error(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+        }
+    }
+}
+
+/// Compares without telling by its time how much was right. An empty secret equals nothing.
+fn is_secret(secret: &Secret, given: &[u8]) -> bool {
+    let secret = secret.reveal().as_bytes();
+    !secret.is_empty() && secret.len() == given.len() && openssl::memcmp::eq(secret, given)
+}
+
+/// `/tyk/schema`: this build carries no schema of OAS definitions, whatever the version.
+fn schema(query: &Query) -> Answer {
+    let version = parameter(query, "oasVersion").unwrap_or_default();
+    let message = format!("Schema not found for version \"{version}\"");
+    answer::json(StatusCode::NOT_FOUND, &json!({ "status": "Failed", "message": message }))
+}
+
+fn query(text: Option<&str>) -> Query {
+    form_urlencoded::parse(text.unwrap_or_default().as_bytes())
+        .map(|(key, value): (Cow<'_, str>, Cow<'_, str>)| (key.into_owned(), value.into_owned()))
+        .collect()
+}
+
+/// The first value of a parameter.
+fn parameter<'q>(query: &'q Query, name: &str) -> Option<&'q str> {
+    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
