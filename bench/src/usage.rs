@@ -188,16 +188,23 @@ mod tests {
         let own = [std::process::id()];
         let before = Cpu::of(&own);
         std::thread::spawn(|| {
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_millis(200) {
-                std::hint::spin_loop();
+            let used_by_thread = || -> u64 {
+                let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+                text.split_ascii_whitespace()
+                    .next()
+                    .unwrap()
+                    .parse()
+                    .unwrap()
+            };
+            while used_by_thread() < 200_000_000 {
+                std::hint::black_box(());
             }
         })
         .join()
         .unwrap();
         let used = Cpu::of(&own).since(&before);
-        // The machine may be busy with other work: at least some of it must show.
-        assert!(used > Duration::from_millis(20), "{used:?}");
+        // Ticks are coarse and two are left out of doubt.
+        assert!(used > Duration::from_millis(150), "{used:?}");
         assert!(used < Duration::from_secs(5), "{used:?}");
     }
 
