@@ -1,1 +1,14 @@
-//! To come.
+//! What the end-to-end tests share: the real program, real clients, certificates, upstreams.
+//!
+//! Invariants: everything happens on loopback addresses; a test waits for conditions, never for
+//! time to pass; what a test started is gone when it ends.
+
+pub mod certs;
+pub mod curl;
+pub mod echo;
+pub mod gateway;
+pub mod log;
+pub mod ports;
+pub mod program;
+pub mod tls;
+pub mod wait;
