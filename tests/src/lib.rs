@@ -10,5 +10,8 @@ pub mod gateway;
 pub mod log;
 pub mod ports;
 pub mod program;
+pub mod raw;
 pub mod tls;
+pub mod upstream;
 pub mod wait;
+pub mod wire;
