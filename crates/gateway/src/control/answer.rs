@@ -37,7 +37,8 @@ pub(super) fn error(status: StatusCode, message: &str) -> Answer {
 
 /// A refused definition.
 pub(super) fn rejected(rejection: &Rejection) -> Answer {
-    let status = StatusCode::from_u16(rejection.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status =
+        StatusCode::from_u16(rejection.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     error(status, &rejection.message)
 }
 
@@ -57,13 +58,19 @@ pub(super) fn file(name: &str, value: &impl Serialize) -> Answer {
 pub(super) fn unknown_path() -> Answer {
     let body = "404 page not found\n".to_owned();
     let mut answer = with_body(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", body);
-    answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
 }
 
 /// 404 for a path outside the Control API.
 pub(super) fn not_ours() -> Answer {
-    with_body(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "Not Found".to_owned())
+    with_body(
+        StatusCode::NOT_FOUND,
+        "text/plain; charset=utf-8",
+        "Not Found".to_owned(),
+    )
 }
 
 /// 301 to the clean form of a path.
@@ -77,7 +84,9 @@ pub(super) fn moved(location: &str) -> Answer {
 pub(super) fn with_body(status: StatusCode, content_type: &'static str, body: String) -> Answer {
     let mut answer = Response::new(Bytes::from(body));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 
@@ -115,14 +124,18 @@ mod tests {
     #[test]
     fn json_is_escaped_and_ends_with_one_line_end() {
         let answer = error(StatusCode::BAD_REQUEST, "a > b & <c>\u{2028}");
-        let expected = "{\"status\":\"error\",\"message\":\"a \\u003e b \\u0026 \\u003cc\\u003e\\u2028\"}\n";
+        let expected =
+            "{\"status\":\"error\",\"message\":\"a \\u003e b \\u0026 \\u003cc\\u003e\\u2028\"}\n";
         assert_eq!(answer.body(), expected);
         assert_eq!(answer.headers()[CONTENT_TYPE], "application/json");
     }
 
     #[test]
     fn changes_name_the_key_first() {
-        assert_eq!(changed("x", "added").body(), "{\"key\":\"x\",\"status\":\"ok\",\"action\":\"added\"}\n");
+        assert_eq!(
+            changed("x", "added").body(),
+            "{\"key\":\"x\",\"status\":\"ok\",\"action\":\"added\"}\n"
+        );
         assert_eq!(ok("").body(), "{\"status\":\"ok\",\"message\":\"\"}\n");
     }
 }

@@ -61,13 +61,29 @@ const TABLE: [(&str, Method, Endpoint); 22] = [
     ("apis/oas", Method::GET, E::Show(Show::AllOas)),
     ("apis/oas", Method::POST, E::Change(Change::AddOas)),
     ("apis/oas/export", Method::GET, E::Show(Show::ExportAllOas)),
-    ("apis/oas/import", Method::POST, E::Change(Change::ImportOas)),
-    ("apis/oas/{id}/versions", Method::GET, E::Show(Show::Versions)),
-    ("apis/oas/{id}/export", Method::GET, E::Show(Show::ExportOas)),
+    (
+        "apis/oas/import",
+        Method::POST,
+        E::Change(Change::ImportOas),
+    ),
+    (
+        "apis/oas/{id}/versions",
+        Method::GET,
+        E::Show(Show::Versions),
+    ),
+    (
+        "apis/oas/{id}/export",
+        Method::GET,
+        E::Show(Show::ExportOas),
+    ),
     ("apis/oas/{id}", Method::GET, E::Show(Show::Oas)),
     ("apis/oas/{id}", Method::PUT, E::Change(Change::ReplaceOas)),
     ("apis/oas/{id}", Method::PATCH, E::Change(Change::PatchOas)),
-    ("apis/oas/{id}", Method::DELETE, E::Change(Change::DeleteOas)),
+    (
+        "apis/oas/{id}",
+        Method::DELETE,
+        E::Change(Change::DeleteOas),
+    ),
     ("apis/quarantine", Method::GET, E::Show(Show::Quarantine)),
     ("apis/{id}/versions", Method::GET, E::Show(Show::Versions)),
     ("apis/{id}", Method::GET, E::Show(Show::Api)),
@@ -103,7 +119,11 @@ pub(super) fn find<'p>(
             known = true;
         }
     }
-    Err(if known { NoEndpoint::OtherMethod } else { NoEndpoint::UnknownPath })
+    Err(if known {
+        NoEndpoint::OtherMethod
+    } else {
+        NoEndpoint::UnknownPath
+    })
 }
 
 /// `None` when the path is another; else the id in it, if the pattern has one.
@@ -160,12 +180,30 @@ mod tests {
     #[test]
     fn a_literal_name_hides_an_id_only_for_the_methods_it_offers() {
         let find = |method, path| find(&method, path, false);
-        assert_eq!(find(Method::GET, "apis/oas"), Ok((E::Show(Show::AllOas), None)));
-        assert_eq!(find(Method::DELETE, "apis/oas"), Ok((E::Change(Change::DeleteApi), Some("oas"))));
-        assert_eq!(find(Method::POST, "apis/oas/import"), Ok((E::Change(Change::ImportOas), None)));
-        assert_eq!(find(Method::GET, "apis/oas/import"), Ok((E::Show(Show::Oas), Some("import"))));
-        assert_eq!(find(Method::GET, "apis/quarantine"), Ok((E::Show(Show::Quarantine), None)));
-        assert_eq!(find(Method::DELETE, "apis/quarantine"), Ok((E::Change(Change::DeleteApi), Some("quarantine"))));
+        assert_eq!(
+            find(Method::GET, "apis/oas"),
+            Ok((E::Show(Show::AllOas), None))
+        );
+        assert_eq!(
+            find(Method::DELETE, "apis/oas"),
+            Ok((E::Change(Change::DeleteApi), Some("oas")))
+        );
+        assert_eq!(
+            find(Method::POST, "apis/oas/import"),
+            Ok((E::Change(Change::ImportOas), None))
+        );
+        assert_eq!(
+            find(Method::GET, "apis/oas/import"),
+            Ok((E::Show(Show::Oas), Some("import")))
+        );
+        assert_eq!(
+            find(Method::GET, "apis/quarantine"),
+            Ok((E::Show(Show::Quarantine), None))
+        );
+        assert_eq!(
+            find(Method::DELETE, "apis/quarantine"),
+            Ok((E::Change(Change::DeleteApi), Some("quarantine")))
+        );
     }
 
     #[test]
@@ -181,7 +219,10 @@ mod tests {
 
     #[test]
     fn an_edge_reloads_and_nothing_more() {
-        assert_eq!(find(&Method::GET, "apis", true), Err(NoEndpoint::UnknownPath));
+        assert_eq!(
+            find(&Method::GET, "apis", true),
+            Err(NoEndpoint::UnknownPath)
+        );
         assert_eq!(find(&Method::GET, "reload", true), Ok((E::Reload, None)));
     }
 

@@ -61,7 +61,11 @@ struct StorageCheck {
 impl Health {
     /// Health of a gateway with this directory of definitions, looked at again after `every`.
     pub(super) fn new(app_path: PathBuf, every: Duration) -> Self {
-        Self { app_path, every, storage: Mutex::default() }
+        Self {
+            app_path,
+            every,
+            storage: Mutex::default(),
+        }
     }
 
     /// `/hello`: 200 for as long as there is somebody to say it.
@@ -70,7 +74,12 @@ impl Health {
     }
 
     /// `/ready`: 503 until the first snapshot is in force and from the signal to stop on.
-    pub(super) async fn ready(&self, readiness: Readiness, loaded: &LoadedSet, headers: &HeaderMap) -> Answer {
+    pub(super) async fn ready(
+        &self,
+        readiness: Readiness,
+        loaded: &LoadedSet,
+        headers: &HeaderMap,
+    ) -> Answer {
         let unready = |message| answer::error(StatusCode::SERVICE_UNAVAILABLE, message);
         match readiness {
             Readiness::Draining => unready("Gateway is shutting down"),
@@ -102,14 +111,20 @@ impl Health {
                 check.pending = None;
                 match result {
                     Ok(Ok(())) => None,
-                    Ok(Err(error)) => Some(format!("the directory of API definitions cannot be read: {error}")),
+                    Ok(Err(error)) => Some(format!(
+                        "the directory of API definitions cannot be read: {error}"
+                    )),
                     Err(error) => Some(error.to_string()),
                 }
             }
         };
         let component = Component {
             name: "storage",
-            status: if failure.is_none() { Status::Pass } else { Status::Fail },
+            status: if failure.is_none() {
+                Status::Pass
+            } else {
+                Status::Fail
+            },
             output: failure,
             component_type: "datastore",
             time: now(),
@@ -128,7 +143,11 @@ fn quarantine(loaded: &LoadedSet) -> Option<Component> {
         .quarantine
         .iter()
         .map(|entry| {
-            let name = if entry.api_id.is_empty() { &entry.file } else { &entry.api_id };
+            let name = if entry.api_id.is_empty() {
+                &entry.file
+            } else {
+                &entry.api_id
+            };
             format!("{name}: {}", entry.reason)
         })
         .collect();
@@ -142,8 +161,10 @@ fn quarantine(loaded: &LoadedSet) -> Option<Component> {
 }
 
 fn report(description: &str, components: &[Component], headers: &HeaderMap) -> Answer {
-    let details: Map<String, Value> =
-        components.iter().map(|component| (component.name.to_owned(), json!(component))).collect();
+    let details: Map<String, Value> = components
+        .iter()
+        .map(|component| (component.name.to_owned(), json!(component)))
+        .collect();
     let body = json!({
         "status": overall(components),
         "version": concat!("v", env!("CARGO_PKG_VERSION")),
@@ -154,17 +175,29 @@ fn report(description: &str, components: &[Component], headers: &HeaderMap) -> A
     // Tyk's type, unless somebody knows the more precise one.
     let precise = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     if precise.is_some_and(|accept| accept.contains("application/health+json")) {
-        answer = answer::with_header(answer, http::header::CONTENT_TYPE, "application/health+json");
+        answer = answer::with_header(
+            answer,
+            http::header::CONTENT_TYPE,
+            "application/health+json",
+        );
     }
     answer
 }
 
 /// The whole fails when every part does, and is doubtful when any is not well.
 fn overall(components: &[Component]) -> Status {
-    let all = |status| !components.is_empty() && components.iter().all(|component| component.status == status);
+    let all = |status| {
+        !components.is_empty()
+            && components
+                .iter()
+                .all(|component| component.status == status)
+    };
     if all(Status::Fail) {
         Status::Fail
-    } else if components.iter().all(|component| component.status == Status::Pass) {
+    } else if components
+        .iter()
+        .all(|component| component.status == Status::Pass)
+    {
         Status::Pass
     } else {
         Status::Warn
@@ -173,7 +206,10 @@ fn overall(components: &[Component]) -> Status {
 
 fn now() -> String {
     let now = OffsetDateTime::from(SystemTime::now());
-    now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default()
+    now.replace_nanosecond(0)
+        .unwrap_or(now)
+        .format(&Rfc3339)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -181,14 +217,22 @@ mod tests {
     use super::*;
 
     fn component(status: Status) -> Component {
-        Component { name: "x", status, output: None, component_type: "datastore", time: now() }
+        Component {
+            name: "x",
+            status,
+            output: None,
+            component_type: "datastore",
+            time: now(),
+        }
     }
 
     /// ST-76: one failing part of several is a warning, all failing is a failure.
     #[test]
     fn the_whole_fails_only_when_every_part_does() {
         use Status::{Fail, Pass, Warn};
-        let of = |statuses: &[Status]| overall(&statuses.iter().map(|s| component(*s)).collect::<Vec<_>>());
+        let of = |statuses: &[Status]| {
+            overall(&statuses.iter().map(|s| component(*s)).collect::<Vec<_>>())
+        };
         assert_eq!(of(&[]), Pass);
         assert_eq!(of(&[Pass]), Pass);
         assert_eq!(of(&[Fail]), Fail);

@@ -85,7 +85,11 @@ enum Place {
 
 impl ControlApi {
     /// The Control API of a gateway.
-    pub fn new(config: Arc<GatewayConfig>, runtime: Arc<dyn Runtime>, registry: Arc<Registry>) -> Self {
+    pub fn new(
+        config: Arc<GatewayConfig>,
+        runtime: Arc<dyn Runtime>,
+        registry: Arc<Registry>,
+    ) -> Self {
         if config.secret_is_default() {
             tracing::warn!(
                 key = "secret",
@@ -111,10 +115,17 @@ impl ControlApi {
 
     /// Answers a request.
     pub async fn handle(&self, request: ControlRequest) -> Response<Bytes> {
-        let Some(path) = endpoint::readable(&request.path) else { return answer::not_ours() };
-        let Some(place) = self.place(&path) else { return answer::not_ours() };
+        let Some(path) = endpoint::readable(&request.path) else {
+            return answer::not_ours();
+        };
+        let Some(place) = self.place(&path) else {
+            return answer::not_ours();
+        };
         if let Some(clean) = endpoint::cleaned(&request.path) {
-            let query = request.query.as_ref().map_or(String::new(), |query| format!("?{query}"));
+            let query = request
+                .query
+                .as_ref()
+                .map_or(String::new(), |query| format!("?{query}"));
             return answer::moved(&format!("{clean}{query}"));
         }
         if place == Place::ControlApi {
@@ -130,7 +141,9 @@ impl ControlApi {
             Place::ControlApi | Place::Live => self.health.live(&request.headers).await,
             Place::Ready => {
                 let loaded = self.runtime.loaded();
-                self.health.ready(self.runtime.readiness(), &loaded, &request.headers).await
+                self.health
+                    .ready(self.runtime.readiness(), &loaded, &request.headers)
+                    .await
             }
             Place::Metrics => self.metrics(&request).await,
         }
@@ -159,7 +172,10 @@ impl ControlApi {
             Some(answer::error(StatusCode::FORBIDDEN, message))
         };
         let security = &self.config.security;
-        let given = request.headers.get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+        let given = request
+            .headers
+            .get(AUTHORIZATION)
+            .map_or(&b""[..], |value| value.as_bytes());
         if !is_secret(&security.secret, given) {
             return forbidden("Attempted administrative access with invalid or missing key!");
         }
@@ -211,7 +227,11 @@ impl ControlApi {
                 let dashboard = self.config.dashboard.use_db_app_configs;
                 let (id, body) = (id.unwrap_or_default().to_owned(), request.body.clone());
                 aside(move || {
-                    let writing = Writing { files: &files, loaded: &loaded, dashboard };
+                    let writing = Writing {
+                        files: &files,
+                        loaded: &loaded,
+                        dashboard,
+                    };
                     writing.answer(change, &id, &body, &query)
                 })
                 .await
@@ -222,7 +242,10 @@ impl ControlApi {
     /// `/tyk/health`
     fn api_health(&self, query: &Query) -> Answer {
         if !self.config.control.enable_health_checks {
-            return answer::error(StatusCode::BAD_REQUEST, "Health checks are not enabled for this node");
+            return answer::error(
+                StatusCode::BAD_REQUEST,
+                "Health checks are not enabled for this node",
+            );
         }
         let Some(id) = parameter(query, "api_id").filter(|id| !id.is_empty()) else {
             return answer::error(StatusCode::BAD_REQUEST, "missing api_id parameter");
@@ -230,24 +253,44 @@ impl ControlApi {
         if self.runtime.loaded().find(id).is_none() {
             return answer::error(StatusCode::NOT_FOUND, "API ID not found");
         }
-        answer::shown(&self.traffic.look(id, Instant::now(), self.registry.totals(id)))
+        answer::shown(
+            &self
+                .traffic
+                .look(id, Instant::now(), self.registry.totals(id)),
+        )
     }
 
     /// `/metrics`. On a port of its own the Control API is out of clients' reach, and a scraper
     /// needs no secret; on a port shared with APIs it does.
     async fn metrics(&self, request: &ControlRequest) -> Answer {
         let own_port = self.config.listen.control_port.is_some();
-        let header = |name| request.headers.get(name).map(|value: &http::HeaderValue| value.as_bytes());
+        let header = |name| {
+            request
+                .headers
+                .get(name)
+                .map(|value: &http::HeaderValue| value.as_bytes())
+        };
         let bearer = header("authorization").and_then(|value| value.strip_prefix(b"Bearer "));
         let given = [header(AUTHORIZATION), bearer];
         let secret = &self.config.security.secret;
-        if !own_port && !given.into_iter().flatten().any(|given| is_secret(secret, given)) {
+        if !own_port
+            && !given
+                .into_iter()
+                .flatten()
+                .any(|given| is_secret(secret, given))
+        {
             let message = "Attempted administrative access with invalid or missing key!";
             return answer::error(StatusCode::FORBIDDEN, message);
         }
         let registry = self.registry.clone();
         // Ten thousand APIs make a long page, and `/proc` is files.
-        let page = move || Ok(answer::with_body(StatusCode::OK, METRICS, registry.render()));
+        let page = move || {
+            Ok(answer::with_body(
+                StatusCode::OK,
+                METRICS,
+                registry.render(),
+            ))
+        };
         aside(page).await
     }
 }
@@ -273,7 +316,10 @@ fn is_secret(secret: &Secret, given: &[u8]) -> bool {
 fn schema(query: &Query) -> Answer {
     let version = parameter(query, "oasVersion").unwrap_or_default();
     let message = format!("Schema not found for version \"{version}\"");
-    answer::json(StatusCode::NOT_FOUND, &json!({ "status": "Failed", "message": message }))
+    answer::json(
+        StatusCode::NOT_FOUND,
+        &json!({ "status": "Failed", "message": message }),
+    )
 }
 
 fn query(text: Option<&str>) -> Query {
@@ -284,5 +330,8 @@ fn query(text: Option<&str>) -> Query {
 
 /// The first value of a parameter.
 fn parameter<'q>(query: &'q Query, name: &str) -> Option<&'q str> {
-    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    query
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
 }

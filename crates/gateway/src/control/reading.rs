@@ -19,13 +19,22 @@ const BASE_API_ID: HeaderName = HeaderName::from_static("x-tyk-base-api-id");
 
 /// Answers an endpoint that shows something. `id` is empty where the endpoint has none; `public`
 /// asks exports to leave the gateway's settings out.
-pub(super) fn answer(show: Show, loaded: &LoadedSet, id: &str, public: bool) -> Result<Answer, Rejection> {
+pub(super) fn answer(
+    show: Show,
+    loaded: &LoadedSet,
+    id: &str,
+    public: bool,
+) -> Result<Answer, Rejection> {
     match show {
         Show::Apis => Ok(list(loaded)),
         Show::Api => one(loaded, id),
         Show::Versions => versions(loaded, id),
         Show::AllOas => Ok(answer::shown(&oas_documents(loaded))),
-        Show::Oas => Ok(of_base(loaded, id, answer::shown(&oas_document(loaded, id)?))),
+        Show::Oas => Ok(of_base(
+            loaded,
+            id,
+            answer::shown(&oas_document(loaded, id)?),
+        )),
         Show::ExportAllOas => Ok(export_all(loaded, public)),
         Show::ExportOas => export(loaded, id, public),
         Show::Quarantine => Ok(answer::shown(&loaded.quarantine)),
@@ -34,7 +43,11 @@ pub(super) fn answer(show: Show, loaded: &LoadedSet, id: &str, public: bool) -> 
 
 /// Every API as Classic.
 fn list(loaded: &LoadedSet) -> Answer {
-    let all: Vec<Value> = loaded.files.iter().filter_map(DefinitionFile::classic_value).collect();
+    let all: Vec<Value> = loaded
+        .files
+        .iter()
+        .filter_map(DefinitionFile::classic_value)
+        .collect();
     answer::shown(&all)
 }
 
@@ -48,7 +61,11 @@ fn one(loaded: &LoadedSet, id: &str) -> Result<Answer, Rejection> {
 /// One OAS API as a file; with `public`, without the gateway's settings.
 fn export(loaded: &LoadedSet, id: &str, public: bool) -> Result<Answer, Rejection> {
     let document = oas_document(loaded, id)?;
-    let document = if public { public_oas(&document) } else { document };
+    let document = if public {
+        public_oas(&document)
+    } else {
+        document
+    };
     Ok(answer::file(&export_name(Some(id), public), &document))
 }
 
@@ -68,7 +85,10 @@ fn versions(loaded: &LoadedSet, id: &str) -> Result<Answer, Rejection> {
     Ok(answer::shown(&listing))
 }
 
-fn found<'l>(loaded: &'l LoadedSet, id: &str) -> Result<(&'l DefinitionFile, &'l ParsedDefinition), Rejection> {
+fn found<'l>(
+    loaded: &'l LoadedSet,
+    id: &str,
+) -> Result<(&'l DefinitionFile, &'l ParsedDefinition), Rejection> {
     loaded.find(id).ok_or_else(Rejection::not_found)
 }
 
@@ -78,7 +98,11 @@ fn oas_document(loaded: &LoadedSet, id: &str) -> Result<Value, Rejection> {
 }
 
 fn oas_documents(loaded: &LoadedSet) -> Vec<Value> {
-    loaded.files.iter().filter_map(DefinitionFile::oas_value).collect()
+    loaded
+        .files
+        .iter()
+        .filter_map(DefinitionFile::oas_value)
+        .collect()
 }
 
 /// Says which API this one is a version of, if it is.

@@ -10,8 +10,9 @@
 use portcullis_apidef::{
     DefinitionFile, Format, ParsedDefinition, SourceFile,
     control::{
-        Accepted, OasParameters, Rejection, VersionParameters, add_version, base_id, classic_for_create,
-        classic_for_update, file_names, oas_for_create, oas_for_import, oas_for_patch, oas_for_update,
+        Accepted, OasParameters, Rejection, VersionParameters, add_version, base_id,
+        classic_for_create, classic_for_update, file_names, oas_for_create, oas_for_import,
+        oas_for_patch, oas_for_update,
     },
     parse_files,
 };
@@ -48,7 +49,13 @@ struct Stored {
 
 impl Writing<'_> {
     /// Answers an endpoint that changes something. `id` is empty where the endpoint has none.
-    pub(super) fn answer(&self, change: Change, id: &str, body: &[u8], query: &Query) -> Result<Answer, Rejection> {
+    pub(super) fn answer(
+        &self,
+        change: Change,
+        id: &str,
+        body: &[u8],
+        query: &Query,
+    ) -> Result<Answer, Rejection> {
         match change {
             Change::AddApi => self.add(body, query),
             Change::ReplaceApi => self.replace(id, body),
@@ -91,11 +98,13 @@ impl Writing<'_> {
         self.refuse_in_dashboard_mode()?;
         let parameters = OasParameters::from_query(pairs(query))?;
         let stored = self.current(id);
-        let document = stored.as_ref().and_then(|file| match (&file.companion, &file.result) {
-            (Some(companion), _) => Some(companion),
-            (None, Ok(parsed)) => Some(&parsed.document),
-            (None, Err(_)) => None,
-        });
+        let document = stored
+            .as_ref()
+            .and_then(|file| match (&file.companion, &file.result) {
+                (Some(companion), _) => Some(companion),
+                (None, Ok(parsed)) => Some(&parsed.document),
+                (None, Err(_)) => None,
+            });
         self.modify(&oas_for_patch(body, &parameters, id, document)?)
     }
 
@@ -105,7 +114,12 @@ impl Writing<'_> {
         let broken = |file: &&DefinitionFile| file.result.is_err() && stem(file) == id;
         let file = match self.loaded.find(id) {
             Some((file, _)) => file,
-            None => self.loaded.files.iter().find(broken).ok_or_else(Rejection::not_found)?,
+            None => self
+                .loaded
+                .files
+                .iter()
+                .find(broken)
+                .ok_or_else(Rejection::not_found)?,
         };
         let names = self.stored(id, file).names;
         match self.files.delete(&names) {
@@ -127,14 +141,20 @@ impl Writing<'_> {
     }
 
     fn refuse_in_dashboard_mode(&self) -> Result<(), Rejection> {
-        if self.dashboard { Err(Rejection::dashboard_mode()) } else { Ok(()) }
+        if self.dashboard {
+            Err(Rejection::dashboard_mode())
+        } else {
+            Ok(())
+        }
     }
 
     /// Stores a new API and, when it is a version of another, says so in that one.
     fn create(&self, accepted: &Accepted, query: &Query) -> Result<Answer, Rejection> {
         let parameters = VersionParameters::from_query(pairs(query));
         let base = self.current(&parameters.base_api_id);
-        let base_parts = base.as_ref().and_then(|file| Some((parsed(file)?, file.companion.as_ref())));
+        let base_parts = base
+            .as_ref()
+            .and_then(|file| Some((parsed(file)?, file.companion.as_ref())));
         let apis = || self.loaded.parsed().map(|(_, parsed)| &parsed.api);
         let is_version = base_id(&parameters.base_api_id, apis()).is_some();
         let base = add_version(&parameters, base_parts, is_version, &accepted.id)?;
@@ -159,7 +179,7 @@ impl Writing<'_> {
         }
         let stored = match self.loaded.find(id) {
             Some((file, _)) => self.stored(id, file),
-            None => self.stored_as(id, format!("{id}.json"), id.clone()),
+            None => self.stored_as(id, &format!("{id}.json"), id.clone()),
         };
         let files = accepted.files(&stored.stem);
         let failed = |error: WriteError| {
@@ -167,8 +187,11 @@ impl Writing<'_> {
             Rejection::write_failed()
         };
         self.files.write(id, &files).map_err(failed)?;
-        let left: Vec<&String> =
-            stored.names.iter().filter(|name| files.iter().all(|file| file.name != **name)).collect();
+        let left: Vec<&String> = stored
+            .names
+            .iter()
+            .filter(|name| files.iter().all(|file| file.name != **name))
+            .collect();
         self.files.delete(&left).map_err(failed)?;
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
         tracing::info!(api_id = %id, files = ?names, "API definition stored");
@@ -178,7 +201,11 @@ impl Writing<'_> {
     /// What the files of a loaded API say now, what is loaded when they say nothing.
     fn current(&self, id: &str) -> Option<DefinitionFile> {
         let (file, _) = self.loaded.find(id)?;
-        Some(self.stored(id, file).definition.unwrap_or_else(|| file.clone()))
+        Some(
+            self.stored(id, file)
+                .definition
+                .unwrap_or_else(|| file.clone()),
+        )
     }
 
     /// How a loaded API counts now.
@@ -187,29 +214,48 @@ impl Writing<'_> {
     }
 
     fn stored(&self, id: &str, file: &DefinitionFile) -> Stored {
-        self.stored_as(id, file.name.clone(), stem(file))
+        self.stored_as(id, &file.name, stem(file))
     }
 
-    fn stored_as(&self, id: &str, name: String, stem: String) -> Stored {
-        let mut names = vec![name.clone()];
-        names.extend(file_names(&stem).into_iter().filter(|other| *other != name));
+    fn stored_as(&self, id: &str, name: &str, stem: String) -> Stored {
+        let mut names = vec![name.to_owned()];
+        names.extend(file_names(&stem).into_iter().filter(|other| other != name));
         let sources: Vec<SourceFile> = self.files.read(&names);
         let parsed = parse_files(&sources);
         let is_api = |name: &str| parsed.iter().find(|file| file.name == name);
         // A file that is no API by itself is the companion of one; an API of another id is not ours.
-        let ours = |file: &&SourceFile| is_api(&file.name).is_none_or(|file| file.name == name || has_id(file, id));
-        let mut names: Vec<String> = sources.iter().filter(ours).map(|file| file.name.clone()).collect();
+        let ours = |file: &&SourceFile| {
+            is_api(&file.name).is_none_or(|file| file.name == name || has_id(file, id))
+        };
+        let mut names: Vec<String> = sources
+            .iter()
+            .filter(ours)
+            .map(|file| file.name.clone())
+            .collect();
         names.sort_by_key(|name| is_api(name).is_some());
-        let definition = parsed.iter().find(|file| file.name == name && has_id(file, id)).cloned();
-        Stored { stem, definition, names }
+        let definition = parsed
+            .iter()
+            .find(|file| file.name == name && has_id(file, id))
+            .cloned();
+        Stored {
+            stem,
+            definition,
+            names,
+        }
     }
 }
 
 /// The name of an API's files without ending, as `<stem>.json` and `<stem>-oas.json` have it.
 fn stem(file: &DefinitionFile) -> String {
-    let stem = file.name.rsplit_once('.').map_or(&*file.name, |(stem, _)| stem);
+    let stem = file
+        .name
+        .rsplit_once('.')
+        .map_or(&*file.name, |(stem, _)| stem);
     let alone = file.companion.is_none() && file.format() == Some(Format::Oas);
-    stem.strip_suffix("-oas").filter(|_| alone).unwrap_or(stem).to_owned()
+    stem.strip_suffix("-oas")
+        .filter(|_| alone)
+        .unwrap_or(stem)
+        .to_owned()
 }
 
 fn parsed(file: &DefinitionFile) -> Option<&ParsedDefinition> {
@@ -221,13 +267,19 @@ fn has_id(file: &DefinitionFile, id: &str) -> bool {
 }
 
 fn pairs(query: &Query) -> impl Iterator<Item = (&str, &str)> {
-    query.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    query
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
 }
 
 /// The client learns that it failed; why is for the log, which may name directories.
 fn log(id: &str, error: &WriteError) {
     let source = std::error::Error::source(error).map(ToString::to_string);
-    tracing::error!(api_id = id, reason = source, "API definition not changed: {error}");
+    tracing::error!(
+        api_id = id,
+        reason = source,
+        "API definition not changed: {error}"
+    );
 }
 
 /// 32 hex digits for an API that comes without an id.

@@ -27,8 +27,12 @@ pub fn fingerprint(app_path: &Path) -> io::Result<Fingerprint> {
             // A file that cannot be looked at counts too: one day it can.
             let file = fs::metadata(app_path.join(&name)).ok().map(|metadata| {
                 // The change time catches what keeps its old modification time, such as `cp -p`.
-                let times =
-                    [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
+                let times = [
+                    metadata.mtime(),
+                    metadata.mtime_nsec(),
+                    metadata.ctime(),
+                    metadata.ctime_nsec(),
+                ];
                 (metadata.dev(), metadata.ino(), metadata.size(), times)
             });
             facts.push((name, file));

@@ -62,12 +62,9 @@ pub enum WriteError {
 impl DefinitionFiles {
     /// The definitions of this directory.
     pub fn new(app_path: impl Into<PathBuf>) -> Self {
-        Self { app_path: app_path.into() }
-    }
-
-    /// The directory.
-    pub fn app_path(&self) -> &Path {
-        &self.app_path
+        Self {
+            app_path: app_path.into(),
+        }
     }
 
     /// Writes the files of one API, in their order, each atomically. Everything that can be
@@ -80,7 +77,10 @@ impl DefinitionFiles {
             check_name(&file.name)?;
             let size = file.text.len() as u64;
             if size > MAX_DEFINITION {
-                return Err(WriteError::TooLarge { name: file.name.clone(), size });
+                return Err(WriteError::TooLarge {
+                    name: file.name.clone(),
+                    size,
+                });
             }
             self.check_owner(api_id, &file.name)?;
         }
@@ -95,14 +95,22 @@ impl DefinitionFiles {
     /// # Errors
     /// [`WriteError`] with the first that cannot be deleted; those before it are gone.
     pub fn delete(&self, names: &[impl AsRef<str>]) -> Result<bool, WriteError> {
-        names.iter().try_for_each(|name| check_name(name.as_ref()))?;
+        names
+            .iter()
+            .try_for_each(|name| check_name(name.as_ref()))?;
         let mut any = false;
         for name in names {
             let path = self.app_path.join(name.as_ref());
             match fs::remove_file(&path) {
                 Ok(()) => any = true,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(WriteError::Io { path, action: "deleted", source }),
+                Err(source) => {
+                    return Err(WriteError::Io {
+                        path,
+                        action: "deleted",
+                        source,
+                    });
+                }
             }
         }
         if any {
@@ -117,7 +125,10 @@ impl DefinitionFiles {
         present
             .filter_map(|name| {
                 let text = fs::read_to_string(self.app_path.join(name)).ok()?;
-                Some(SourceFile { name: name.clone(), text: text.into() })
+                Some(SourceFile {
+                    name: name.clone(),
+                    text: text.into(),
+                })
             })
             .collect()
     }
@@ -127,36 +138,55 @@ impl DefinitionFiles {
         let path = self.app_path.join(name);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+                ) =>
+            {
                 return Ok(());
             }
-            Err(source) => return Err(WriteError::Io { path, action: "read", source }),
+            Err(source) => {
+                return Err(WriteError::Io {
+                    path,
+                    action: "read",
+                    source,
+                });
+            }
         };
         let id = match parse_definition(&text, None) {
             Ok(parsed) => Some(parsed.api.id),
             // It may be broken only in what does not matter here.
-            Err(_) => serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|value| written_id(&value)),
+            Err(_) => serde_json::from_str::<serde_json::Value>(&text)
+                .ok()
+                .and_then(|value| written_id(&value)),
         };
         match id {
-            Some(id) if id != api_id => Err(WriteError::Taken { name: name.to_owned(), id }),
+            Some(id) if id != api_id => Err(WriteError::Taken {
+                name: name.to_owned(),
+                id,
+            }),
             _ => Ok(()),
         }
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
         let path = self.app_path.join(name);
-        self.try_replace(&path, name, bytes).map_err(|source| WriteError::Io {
-            path,
-            action: "written",
-            source,
-        })?;
+        self.try_replace(&path, name, bytes)
+            .map_err(|source| WriteError::Io {
+                path,
+                action: "written",
+                source,
+            })?;
         self.settle();
         Ok(())
     }
 
     fn try_replace(&self, path: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
         // The permissions of the file that is replaced, else what the process's mask leaves.
-        let old = fs::metadata(path).ok().map(|metadata| metadata.permissions());
+        let old = fs::metadata(path)
+            .ok()
+            .map(|metadata| metadata.permissions());
         let mut file = tempfile::Builder::new()
             .prefix(&format!(".{name}."))
             .suffix(".tmp")
@@ -186,12 +216,18 @@ fn check_name(name: &str) -> Result<(), WriteError> {
         && is_definition(name)
         && !name.contains('/')
         && !name.chars().any(char::is_control);
-    if plain { Ok(()) } else { Err(WriteError::Name(name.to_owned())) }
+    if plain {
+        Ok(())
+    } else {
+        Err(WriteError::Name(name.to_owned()))
+    }
 }
 
 /// The id a document is written with, in either format.
 fn written_id(value: &serde_json::Value) -> Option<String> {
-    let id = value.get("api_id").or_else(|| value.pointer("/x-tyk-api-gateway/info/id"))?;
+    let id = value
+        .get("api_id")
+        .or_else(|| value.pointer("/x-tyk-api-gateway/info/id"))?;
     id.as_str().filter(|id| !id.is_empty()).map(str::to_owned)
 }
 
@@ -200,7 +236,10 @@ mod tests {
     use super::*;
 
     fn file(name: &str, text: &str) -> SourceFile {
-        SourceFile { name: name.to_owned(), text: text.into() }
+        SourceFile {
+            name: name.to_owned(),
+            text: text.into(),
+        }
     }
 
     fn classic(id: &str) -> String {
@@ -210,8 +249,10 @@ mod tests {
     }
 
     fn listing(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -220,17 +261,29 @@ mod tests {
     fn a_file_is_written_replaced_and_deleted_without_leftovers() {
         let dir = tempfile::tempdir().unwrap();
         let files = DefinitionFiles::new(dir.path());
-        files.write("a", &[file("a-oas.json", "{}"), file("a.json", &classic("a"))]).unwrap();
+        files
+            .write(
+                "a",
+                &[file("a-oas.json", "{}"), file("a.json", &classic("a"))],
+            )
+            .unwrap();
         assert_eq!(listing(dir.path()), ["a-oas.json", "a.json"]);
         fs::set_permissions(dir.path().join("a.json"), Permissions::from_mode(0o640)).unwrap();
         let text = classic("a") + "\n";
         files.write("a", &[file("a.json", &text)]).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join("a.json")).unwrap(), text);
-        let mode = fs::metadata(dir.path().join("a.json")).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.path().join("a.json"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o640);
         let read = files.read(&["a.json".to_owned(), "b.json".to_owned()]);
         assert_eq!(read, [file("a.json", &text)]);
-        assert!(files.delete(&["a-oas.json", "a.json", "a-mcp.json"]).unwrap());
+        assert!(
+            files
+                .delete(&["a-oas.json", "a.json", "a-mcp.json"])
+                .unwrap()
+        );
         assert!(!files.delete(&["a.json"]).unwrap());
         assert_eq!(listing(dir.path()), Vec::<String>::new());
     }
@@ -243,14 +296,34 @@ mod tests {
         fs::write(dir.path().join("victim.json"), "x").unwrap();
         let files = DefinitionFiles::new(&apps);
         let long = format!("{}.json", "a".repeat(MAX_NAME));
-        for name in
-            ["../victim.json", "/etc/victim.json", "a/b.json", "..", ".a.json", "a.txt", "", "a\0.json", &long]
-        {
-            assert!(matches!(files.write("a", &[file(name, "{}")]), Err(WriteError::Name(_))), "{name}");
-            assert!(matches!(files.delete(&[name]), Err(WriteError::Name(_))), "{name}");
+        for name in [
+            "../victim.json",
+            "/etc/victim.json",
+            "a/b.json",
+            "..",
+            ".a.json",
+            "a.txt",
+            "",
+            "a\0.json",
+            &long,
+        ] {
+            assert!(
+                matches!(
+                    files.write("a", &[file(name, "{}")]),
+                    Err(WriteError::Name(_))
+                ),
+                "{name}"
+            );
+            assert!(
+                matches!(files.delete(&[name]), Err(WriteError::Name(_))),
+                "{name}"
+            );
             assert_eq!(files.read(&[name.to_owned()]), []);
         }
-        assert_eq!(fs::read_to_string(dir.path().join("victim.json")).unwrap(), "x");
+        assert_eq!(
+            fs::read_to_string(dir.path().join("victim.json")).unwrap(),
+            "x"
+        );
         assert_eq!(listing(&apps), Vec::<String>::new());
     }
 
@@ -259,12 +332,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = DefinitionFiles::new(dir.path());
         // An API whose id looks like the companion of another.
-        files.write("a-oas", &[file("a-oas.json", &classic("a-oas"))]).unwrap();
+        files
+            .write("a-oas", &[file("a-oas.json", &classic("a-oas"))])
+            .unwrap();
         let pair = [file("a.json", &classic("a")), file("a-oas.json", "{}")];
         let error = files.write("a", &pair).unwrap_err();
-        assert!(matches!(&error, WriteError::Taken { id, .. } if id == "a-oas"), "{error}");
+        assert!(
+            matches!(&error, WriteError::Taken { id, .. } if id == "a-oas"),
+            "{error}"
+        );
         assert_eq!(listing(dir.path()), ["a-oas.json"]);
-        assert_eq!(fs::read_to_string(dir.path().join("a-oas.json")).unwrap(), classic("a-oas"));
+        assert_eq!(
+            fs::read_to_string(dir.path().join("a-oas.json")).unwrap(),
+            classic("a-oas")
+        );
     }
 
     #[test]
@@ -272,7 +353,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = DefinitionFiles::new(dir.path());
         let huge = " ".repeat(usize::try_from(MAX_DEFINITION).unwrap() + 1);
-        assert!(matches!(files.write("a", &[file("a.json", &huge)]), Err(WriteError::TooLarge { .. })));
+        assert!(matches!(
+            files.write("a", &[file("a.json", &huge)]),
+            Err(WriteError::TooLarge { .. })
+        ));
         assert_eq!(listing(dir.path()), Vec::<String>::new());
     }
 
@@ -283,10 +367,16 @@ mod tests {
         fs::create_dir(dir.path().join("b.json")).unwrap();
         fs::write(dir.path().join("b.json").join("inside"), "x").unwrap();
         let files = DefinitionFiles::new(dir.path());
-        assert!(matches!(files.write("b", &[file("b.json", "{}")]), Err(WriteError::Io { .. })));
+        assert!(matches!(
+            files.write("b", &[file("b.json", "{}")]),
+            Err(WriteError::Io { .. })
+        ));
         assert!(dir.path().join("b.json").join("inside").is_file());
         assert_eq!(listing(dir.path()), ["b.json"]);
         let gone = DefinitionFiles::new(dir.path().join("none"));
-        assert!(matches!(gone.write("a", &[file("a.json", "{}")]), Err(WriteError::Io { .. })));
+        assert!(matches!(
+            gone.write("a", &[file("a.json", "{}")]),
+            Err(WriteError::Io { .. })
+        ));
     }
 }

@@ -96,10 +96,15 @@ impl WorkerCounters {
         if let Some(upstream) = upstream {
             self.upstream_time.record(upstream);
         }
-        let api = slot.and_then(|slot| self.api(slot)).unwrap_or(&self.unrouted);
+        let api = slot
+            .and_then(|slot| self.api(slot))
+            .unwrap_or(&self.unrouted);
         match flag {
             None => bump(&api.plain[class], 1),
-            Some(flag) => bump(&api.flagged.get_or_init(Box::default)[flag.index()][class], 1),
+            Some(flag) => bump(
+                &api.flagged.get_or_init(Box::default)[flag.index()][class],
+                1,
+            ),
         }
         bump(&api.micros, duration);
         bump(&api.upstream_micros, waited);
@@ -123,12 +128,18 @@ impl WorkerCounters {
     /// Counts a TLS handshake that failed, by the label of its reason.
     pub fn handshake_failed(&self, reason: &str) {
         let other = REASONS.len() - 1;
-        let place = REASONS.iter().position(|known| *known == reason).unwrap_or(other);
+        let place = REASONS
+            .iter()
+            .position(|known| *known == reason)
+            .unwrap_or(other);
         bump(&self.handshake_failures[place], 1);
     }
 
     fn handshake(&self, version: &str, resumed: bool) {
-        let place = VERSIONS.iter().position(|known| *known == version).unwrap_or(0);
+        let place = VERSIONS
+            .iter()
+            .position(|known| *known == version)
+            .unwrap_or(0);
         bump(&self.handshakes[place][usize::from(resumed)], 1);
     }
 
@@ -143,7 +154,11 @@ impl WorkerCounters {
     /// the number out.
     pub(super) fn make_room(&self, slot: usize) {
         for segment in 0..=locate(slot).0 {
-            self.segments[segment].get_or_init(|| (0..FIRST_SEGMENT << segment).map(|_| ApiCounters::default()).collect());
+            self.segments[segment].get_or_init(|| {
+                (0..FIRST_SEGMENT << segment)
+                    .map(|_| ApiCounters::default())
+                    .collect()
+            });
         }
     }
 }
@@ -204,12 +219,21 @@ mod tests {
         counters.request(Some(0), 200, None, 10, None);
         counters.make_room(5_000);
         counters.request(Some(0), 200, None, 10, None);
-        counters.request(Some(5_000), 502, Some(ResponseFlag::ConnectionRefused), 10, Some(4));
+        counters.request(
+            Some(5_000),
+            502,
+            Some(ResponseFlag::ConnectionRefused),
+            10,
+            Some(4),
+        );
         let mut sums = [0; CLASSES];
         counters.api(0).unwrap().add_requests(None, &mut sums);
         assert_eq!(sums, [0, 2, 0, 0, 0]);
         let mut sums = [0; CLASSES];
-        counters.api(5_000).unwrap().add_requests(Some(ResponseFlag::ConnectionRefused), &mut sums);
+        counters
+            .api(5_000)
+            .unwrap()
+            .add_requests(Some(ResponseFlag::ConnectionRefused), &mut sums);
         assert_eq!(sums, [0, 0, 0, 0, 1]);
     }
 
@@ -237,6 +261,9 @@ mod tests {
 
     #[test]
     fn any_status_has_a_class() {
-        assert_eq!([100, 204, 304, 499, 503, 0, 999].map(class), [0, 1, 2, 3, 4, 4, 4]);
+        assert_eq!(
+            [100, 204, 304, 499, 503, 0, 999].map(class),
+            [0, 1, 2, 3, 4, 4, 4]
+        );
     }
 }

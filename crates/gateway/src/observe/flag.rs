@@ -75,7 +75,11 @@ const TABLE: [(ResponseFlag, &str, &str); 27] = [
     (F::TlsProtocolVersion, "TLP", "tls_protocol_version_error"),
     (F::TlsHandshakeFailure, "TLH", "tls_handshake_failure"),
     (F::TlsAlertReceived, "TLA", "tls_alert_received"),
-    (F::TlsChainIncomplete, "TLC", "tls_certificate_chain_incomplete"),
+    (
+        F::TlsChainIncomplete,
+        "TLC",
+        "tls_certificate_chain_incomplete",
+    ),
     (F::ConnectionRefused, "UCF", "connection_refused"),
     (F::ConnectionTimeout, "UCT", "connection_timeout"),
     (F::ConnectionReset, "URR", "connection_reset"),
@@ -112,7 +116,11 @@ impl ResponseFlag {
 
     /// `error_source`: who made the error the client sees.
     pub fn source(self) -> &'static str {
-        if self == Self::UpstreamStatus { "Upstream" } else { "ReverseProxy" }
+        if self == Self::UpstreamStatus {
+            "Upstream"
+        } else {
+            "ReverseProxy"
+        }
     }
 
     /// The variant with this `response_code_details`.

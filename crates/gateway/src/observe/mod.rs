@@ -13,6 +13,7 @@
 
 mod access;
 mod counters;
+mod exposition;
 mod flag;
 mod histogram;
 mod process;

@@ -5,23 +5,18 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
     AccessLog, ResponseFlag,
-    counters::{ApiCounters, CLASSES, REASONS, VERSIONS, WorkerCounters},
-    histogram::{Distribution, Histogram},
+    counters::{ApiCounters, CLASSES, WorkerCounters},
+    exposition,
+    histogram::Distribution,
     process,
-    text::{Page, seconds},
+    text::Page,
 };
-
-/// Labels of the status classes.
-const CLASS_LABELS: [&str; CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// All counters of a gateway.
 pub struct Registry {
@@ -106,7 +101,9 @@ impl Registry {
             return *slot;
         }
         let slot = apis.ids.len();
-        lock(&self.workers).iter().for_each(|worker| worker.make_room(slot));
+        lock(&self.workers)
+            .iter()
+            .for_each(|worker| worker.make_room(slot));
         let id: Arc<str> = api_id.into();
         apis.slots.insert(id.clone(), slot);
         apis.ids.push(id);
@@ -127,7 +124,9 @@ impl Registry {
         } else {
             state.failed_reloads += 1;
         }
-        state.reload_time.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        state
+            .reload_time
+            .record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// Says which certificates are in use.
@@ -148,10 +147,16 @@ impl Registry {
     /// Sums of an API over all workers; zeros for one that was never loaded.
     pub fn totals(&self, api_id: &str) -> ApiTotals {
         let mut totals = ApiTotals::default();
-        let Some(slot) = lock(&self.apis).slots.get(api_id).copied() else { return totals };
+        let Some(slot) = lock(&self.apis).slots.get(api_id).copied() else {
+            return totals;
+        };
         for worker in lock(&self.workers).iter() {
-            let Some(api) = worker.api(slot) else { continue };
-            totals.requests += flags().map(|flag| requests(api, flag).iter().sum::<u64>()).sum::<u64>();
+            let Some(api) = worker.api(slot) else {
+                continue;
+            };
+            totals.requests += exposition::flags()
+                .map(|flag| requests(api, flag).iter().sum::<u64>())
+                .sum::<u64>();
             totals.upstream_micros += api.upstream_micros.load(Relaxed);
         }
         totals
@@ -162,20 +167,33 @@ impl Registry {
         let workers = lock(&self.workers).clone();
         let ids = lock(&self.apis).ids.clone();
         let mut page = Page::default();
-        page.family("portcullis_build_info", "gauge", "Always 1; the label tells the version.");
+        page.family(
+            "portcullis_build_info",
+            "gauge",
+            "Always 1; the label tells the version.",
+        );
         page.sample("portcullis_build_info", &[("version", self.version)], 1);
-        render_durations(&mut page, &workers);
-        render_apis(&mut page, &workers, &ids);
-        render_connections(&mut page, &workers);
+        exposition::durations(&mut page, &workers);
+        exposition::apis(&mut page, &workers, &ids);
+        exposition::connections(&mut page, &workers);
         self.render_state(&mut page);
-        let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let started = self
+            .started
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         process::write(&mut page, started);
         page.finish()
     }
 
     fn render_state(&self, page: &mut Page) {
         let state = lock(&self.state);
-        page.single("tyk_gateway_apis_loaded", "gauge", "APIs that are served.", state.loaded);
+        page.single(
+            "tyk_gateway_apis_loaded",
+            "gauge",
+            "APIs that are served.",
+            state.loaded,
+        );
         page.single(
             "portcullis_apis_quarantined",
             "gauge",
@@ -196,13 +214,23 @@ impl Registry {
         page.family(name, "histogram", "How long reloads took.");
         page.histogram(name, &[], &state.reload_time);
         let name = "portcullis_certificate_expiry_timestamp_seconds";
-        page.family(name, "gauge", "When a certificate ends, in seconds since 1970.");
+        page.family(
+            name,
+            "gauge",
+            "When a certificate ends, in seconds since 1970.",
+        );
         for certificate in &state.certificates {
             let id: String = certificate.id.chars().take(8).collect();
-            let labels = [("role", certificate.role), ("certificate", &*id), ("name", &*certificate.name)];
+            let labels = [
+                ("role", certificate.role),
+                ("certificate", &*id),
+                ("name", &*certificate.name),
+            ];
             page.sample(name, &labels, certificate.not_after);
         }
-        let dropped = lock(&self.access_log).as_ref().map_or(0, AccessLog::dropped);
+        let dropped = lock(&self.access_log)
+            .as_ref()
+            .map_or(0, AccessLog::dropped);
         page.single(
             "portcullis_access_log_dropped_total",
             "counter",
@@ -210,113 +238,6 @@ impl Registry {
             dropped,
         );
     }
-}
-
-fn render_durations(page: &mut Page, workers: &[Arc<WorkerCounters>]) {
-    let sum = |histogram: &dyn Fn(&WorkerCounters) -> &Histogram| {
-        let mut total = Distribution::default();
-        workers.iter().for_each(|worker| histogram(worker).add_to(&mut total));
-        total
-    };
-    let name = "http_server_request_duration_seconds";
-    page.family(name, "histogram", "Requests from first byte in to last byte out.");
-    for (class, label) in CLASS_LABELS.into_iter().enumerate() {
-        let total = sum(&|worker| &worker.total_time[class]);
-        if total.count() > 0 {
-            page.histogram(name, &[("http_response_status_class", label)], &total);
-        }
-    }
-    let name = "tyk_gateway_request_duration_seconds";
-    page.family(name, "histogram", "The gateway's own part of a request.");
-    page.histogram(name, &[], &sum(&|worker| &worker.own_time));
-    let name = "tyk_upstream_request_duration_seconds";
-    page.family(name, "histogram", "The upstream's part of a request.");
-    page.histogram(name, &[], &sum(&|worker| &worker.upstream_time));
-}
-
-fn render_apis(page: &mut Page, workers: &[Arc<WorkerCounters>], ids: &[Arc<str>]) {
-    // APIs that no request ever reached have no series: there may be ten thousand of them.
-    let of = |slot: Option<usize>| -> Vec<&ApiCounters> {
-        workers
-            .iter()
-            .filter_map(|worker| match slot {
-                Some(slot) => worker.api(slot),
-                None => Some(&worker.unrouted),
-            })
-            .collect()
-    };
-    let each = || {
-        let unrouted = std::iter::once(("", of(None)));
-        unrouted.chain(ids.iter().enumerate().map(|(slot, id)| (&**id, of(Some(slot)))))
-    };
-    let name = "tyk_api_requests_total";
-    page.family(name, "counter", "Requests by API, flag and status class; no API took those without one.");
-    for (id, counters) in each() {
-        for flag in flag_texts() {
-            let mut sums = [0; CLASSES];
-            for variant in flags().filter(|variant| variant.map_or("", ResponseFlag::flag) == flag) {
-                counters.iter().for_each(|api| api.add_requests(variant, &mut sums));
-            }
-            for (class, count) in CLASS_LABELS.into_iter().zip(sums).filter(|(_, count)| *count > 0) {
-                let labels =
-                    [("tyk_api_id", id), ("tyk_response_flag", flag), ("http_response_status_class", class)];
-                page.sample(name, &labels, count);
-            }
-        }
-    }
-    let sums: [(&str, &str, fn(&ApiCounters) -> &AtomicU64); 2] = [
-        ("portcullis_api_request_seconds_total", "Time spent on an API's requests.", |api| &api.micros),
-        ("portcullis_api_upstream_seconds_total", "Time spent waiting for an API's upstreams.", |api| {
-            &api.upstream_micros
-        }),
-    ];
-    for (name, help, number) in sums {
-        page.family(name, "counter", help);
-        for (id, counters) in each() {
-            let micros: u64 = counters.iter().map(|api| number(api).load(Relaxed)).sum();
-            if micros > 0 {
-                page.sample(name, &[("tyk_api_id", id)], seconds(micros));
-            }
-        }
-    }
-}
-
-fn render_connections(page: &mut Page, workers: &[Arc<WorkerCounters>]) {
-    let sum = |number: &dyn Fn(&WorkerCounters) -> &AtomicU64| -> u64 {
-        workers.iter().map(|worker| number(worker).load(Relaxed)).sum()
-    };
-    // Closed first: a connection that ends in between must not make the difference negative.
-    let closed = sum(&|worker| &worker.closed);
-    let opened = sum(&|worker| &worker.opened);
-    page.single("portcullis_connections_total", "counter", "Connections accepted.", opened);
-    let open = opened.saturating_sub(closed);
-    page.single("portcullis_connections_open", "gauge", "Connections open now.", open);
-
-    let name = "portcullis_tls_handshakes_total";
-    page.family(name, "counter", "TLS handshakes with clients by result.");
-    for (place, version) in VERSIONS.into_iter().enumerate() {
-        for (kind, resumed) in ["false", "true"].into_iter().enumerate() {
-            let count = sum(&|worker| &worker.handshakes[place][kind]);
-            let labels = [("result", "success"), ("reason", ""), ("version", version), ("resumed", resumed)];
-            page.sample(name, &labels, count);
-        }
-    }
-    for (place, reason) in REASONS.into_iter().enumerate() {
-        let count = sum(&|worker| &worker.handshake_failures[place]);
-        let labels = [("result", "failure"), ("reason", reason), ("version", ""), ("resumed", "")];
-        page.sample(name, &labels, count);
-    }
-}
-
-/// No flag, then every variant.
-fn flags() -> impl Iterator<Item = Option<ResponseFlag>> {
-    std::iter::once(None).chain(ResponseFlag::all().map(Some))
-}
-
-/// No flag, then every short text once.
-fn flag_texts() -> impl Iterator<Item = &'static str> {
-    let mut last = None;
-    flags().map(|flag| flag.map_or("", ResponseFlag::flag)).filter(move |text| last.replace(*text) != Some(*text))
 }
 
 fn requests(api: &ApiCounters, flag: Option<ResponseFlag>) -> [u64; CLASSES] {
@@ -327,7 +248,9 @@ fn requests(api: &ApiCounters, flag: Option<ResponseFlag>) -> [u64; CLASSES] {
 
 /// The numbers stay readable even if somebody panicked while holding them.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]
@@ -348,14 +271,26 @@ mod tests {
         let text = registry.render();
         let has = |line: &str| assert!(text.lines().any(|l| l == line), "{line} in:\n{text}");
         has(r#"portcullis_build_info{version="1.2.3"} 1"#);
-        has(r#"tyk_api_requests_total{tyk_api_id="orders",tyk_response_flag="",http_response_status_class="2xx"} 2"#);
-        has(r#"tyk_api_requests_total{tyk_api_id="orders",tyk_response_flag="DNS",http_response_status_class="5xx"} 2"#);
-        has(r#"tyk_api_requests_total{tyk_api_id="",tyk_response_flag="",http_response_status_class="4xx"} 1"#);
+        has(
+            r#"tyk_api_requests_total{tyk_api_id="orders",tyk_response_flag="",http_response_status_class="2xx"} 2"#,
+        );
+        has(
+            r#"tyk_api_requests_total{tyk_api_id="orders",tyk_response_flag="DNS",http_response_status_class="5xx"} 2"#,
+        );
+        has(
+            r#"tyk_api_requests_total{tyk_api_id="",tyk_response_flag="",http_response_status_class="4xx"} 1"#,
+        );
         has(r#"http_server_request_duration_seconds_count{http_response_status_class="2xx"} 2"#);
         has("tyk_upstream_request_duration_seconds_count 2");
         has("tyk_gateway_request_duration_seconds_count 5");
         has(r#"portcullis_api_upstream_seconds_total{tyk_api_id="orders"} 0.0004"#);
-        assert_eq!(registry.totals("orders"), ApiTotals { requests: 4, upstream_micros: 400 });
+        assert_eq!(
+            registry.totals("orders"),
+            ApiTotals {
+                requests: 4,
+                upstream_micros: 400
+            }
+        );
         assert_eq!(registry.totals("nobody"), ApiTotals::default());
     }
 
@@ -365,9 +300,17 @@ mod tests {
         let worker = registry.worker();
         let a = registry.slot("a");
         worker.request(Some(a), 200, None, 1, None);
-        let others: Vec<_> = (0..1_000).map(|n| registry.slot(&format!("api-{n}"))).collect();
+        let others: Vec<_> = (0..1_000)
+            .map(|n| registry.slot(&format!("api-{n}")))
+            .collect();
         assert_eq!(registry.slot("a"), a);
-        assert_eq!(others.len(), others.iter().collect::<std::collections::HashSet<_>>().len());
+        assert_eq!(
+            others.len(),
+            others
+                .iter()
+                .collect::<std::collections::HashSet<_>>()
+                .len()
+        );
         worker.request(Some(registry.slot("a")), 200, None, 1, None);
         assert_eq!(registry.totals("a").requests, 2);
         worker.request(Some(others[999]), 200, None, 1, None);
@@ -394,12 +337,18 @@ mod tests {
         let mut families = std::collections::HashSet::new();
         for line in text.lines() {
             if let Some(family) = line.strip_prefix("# TYPE ") {
-                assert!(families.insert(family.split(' ').next().unwrap().to_owned()), "{line}");
+                assert!(
+                    families.insert(family.split(' ').next().unwrap().to_owned()),
+                    "{line}"
+                );
             } else if !line.starts_with("# HELP ") {
                 let (series, value) = line.rsplit_once(' ').unwrap();
                 assert!(value.parse::<f64>().is_ok(), "{line}");
                 let name = series.split('{').next().unwrap();
-                let base = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
+                let base = ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .find_map(|s| name.strip_suffix(s))
+                    .unwrap_or(name);
                 assert!(families.contains(name) || families.contains(base), "{line}");
             }
         }
@@ -410,7 +359,9 @@ mod tests {
         has(r#"tyk_gateway_config_reload_total{result="failure"} 1"#);
         has("tyk_gateway_config_reload_duration_seconds_count 2");
         has("portcullis_connections_open 1");
-        has(r#"portcullis_tls_handshakes_total{result="failure",reason="eof",version="",resumed=""} 1"#);
+        has(
+            r#"portcullis_tls_handshakes_total{result="failure",reason="eof",version="",resumed=""} 1"#,
+        );
         has(concat!(
             r#"portcullis_certificate_expiry_timestamp_seconds{role="server","#,
             r#"certificate="01234567",name="localhost"} 2000000000"#

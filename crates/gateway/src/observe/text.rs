@@ -31,11 +31,18 @@ impl Page {
     }
 
     /// One histogram of the family begun last.
-    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], distribution: &Distribution) {
+    pub(super) fn histogram(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        distribution: &Distribution,
+    ) {
         let mut count = 0;
         for (place, bucket) in distribution.buckets.iter().enumerate() {
             count += bucket;
-            let bound = BOUNDS.get(place).map_or_else(|| "+Inf".to_owned(), |micros| seconds(*micros));
+            let bound = BOUNDS
+                .get(place)
+                .map_or_else(|| "+Inf".to_owned(), |micros| seconds(*micros));
             let _ = write!(self.0, "{name}_bucket");
             self.labels(labels, Some(("le", &bound)));
             self.line(format_args!(" {count}"));
@@ -94,7 +101,10 @@ mod tests {
 
     #[test]
     fn seconds_are_exact() {
-        assert_eq!([0, 100, 1_000_000, 2_500_000, 30_000_000].map(seconds), ["0", "0.0001", "1", "2.5", "30"]);
+        assert_eq!(
+            [0, 100, 1_000_000, 2_500_000, 30_000_000].map(seconds),
+            ["0", "0.0001", "1", "2.5", "30"]
+        );
     }
 
     #[test]
@@ -113,8 +123,14 @@ mod tests {
         let mut page = Page::default();
         page.histogram("d", &[], &distribution);
         let text = page.finish();
-        assert!(text.contains("d_bucket{le=\"0.0001\"} 1\nd_bucket{le=\"0.00025\"} 2\n"), "{text}");
-        assert!(text.contains("d_bucket{le=\"30\"} 2\nd_bucket{le=\"+Inf\"} 3\n"), "{text}");
+        assert!(
+            text.contains("d_bucket{le=\"0.0001\"} 1\nd_bucket{le=\"0.00025\"} 2\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("d_bucket{le=\"30\"} 2\nd_bucket{le=\"+Inf\"} 3\n"),
+            "{text}"
+        );
         assert!(text.ends_with("d_sum 60.0003\nd_count 3\n"), "{text}");
     }
 }

@@ -25,11 +25,16 @@ pub fn trace_id(value: &[u8]) -> Option<&str> {
         && version != b"ff"
         && trace.iter().any(|digit| *digit != b'0')
         && parent.iter().any(|digit| *digit != b'0');
-    if valid { std::str::from_utf8(trace).ok() } else { None }
+    if valid {
+        std::str::from_utf8(trace).ok()
+    } else {
+        None
+    }
 }
 
 fn is_hex(text: &[u8]) -> bool {
-    text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.iter()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]
@@ -47,9 +52,15 @@ mod tests {
 
     #[test]
     fn a_later_version_may_say_more() {
-        assert!(is_traceparent(format!("cc-{TRACE}-00f067aa0ba902b7-01").as_bytes()));
-        assert!(is_traceparent(format!("cc-{TRACE}-00f067aa0ba902b7-01-what").as_bytes()));
-        assert!(!is_traceparent(format!("cc-{TRACE}-00f067aa0ba902b7-01.what").as_bytes()));
+        assert!(is_traceparent(
+            format!("cc-{TRACE}-00f067aa0ba902b7-01").as_bytes()
+        ));
+        assert!(is_traceparent(
+            format!("cc-{TRACE}-00f067aa0ba902b7-01-what").as_bytes()
+        ));
+        assert!(!is_traceparent(
+            format!("cc-{TRACE}-00f067aa0ba902b7-01.what").as_bytes()
+        ));
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! The Control API through [`ControlApi::handle`], on a real directory of definitions.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "bodies are written where they are sent"
+)]
+
 mod access;
 mod apis;
 mod health;
@@ -58,7 +63,11 @@ impl Loader {
         });
         let quarantine = quarantine.collect();
         let mut loaded = self.loaded.lock().unwrap();
-        *loaded = Arc::new(LoadedSet { generation: loaded.generation + 1, files: Arc::new(files), quarantine });
+        *loaded = Arc::new(LoadedSet {
+            generation: loaded.generation + 1,
+            files: Arc::new(files),
+            quarantine,
+        });
     }
 }
 
@@ -105,13 +114,20 @@ impl Node {
         });
         let registry = Arc::new(Registry::new("0.0.0"));
         let api = ControlApi::new(Arc::new(config), runtime.clone(), registry.clone());
-        Self { dir, api, runtime, registry }
+        Self {
+            dir,
+            api,
+            runtime,
+            registry,
+        }
     }
 
     /// With the secret.
     async fn ask(&self, method: Method, target: &str, body: impl ToString) -> Reply {
         let mut request = request(method, target, body);
-        request.headers.insert("X-Tyk-Authorization", HeaderValue::from_static(SECRET));
+        request
+            .headers
+            .insert("X-Tyk-Authorization", HeaderValue::from_static(SECRET));
         self.send(request).await
     }
 
@@ -143,7 +159,9 @@ impl Node {
 
     fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path("")).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -179,7 +197,10 @@ impl Reply {
         serde_json::from_str(self.text()).unwrap()
     }
     fn header(&self, name: &str) -> &str {
-        self.0.headers().get(name).map_or("", |value| value.to_str().unwrap())
+        self.0
+            .headers()
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
     /// Status and exact body.
     #[track_caller]
@@ -189,13 +210,19 @@ impl Reply {
     /// Status and the error body with this message.
     #[track_caller]
     fn refuses(&self, status: u16, message: &str) {
-        self.is(status, &format!("{{\"status\":\"error\",\"message\":{}}}\n", json!(message)));
+        self.is(
+            status,
+            &format!("{{\"status\":\"error\",\"message\":{}}}\n", json!(message)),
+        );
         assert_eq!(self.header("content-type"), "application/json");
     }
     /// The answer to a change.
     #[track_caller]
     fn says(&self, action: &str, id: &str) {
-        self.is(200, &format!("{{\"key\":\"{id}\",\"status\":\"ok\",\"action\":\"{action}\"}}\n"));
+        self.is(
+            200,
+            &format!("{{\"key\":\"{id}\",\"status\":\"ok\",\"action\":\"{action}\"}}\n"),
+        );
     }
 }
 

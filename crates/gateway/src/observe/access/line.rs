@@ -33,7 +33,10 @@ impl Line {
         }
         self.bytes.push(b'"');
         for piece in value.utf8_chunks() {
-            piece.valid().chars().for_each(|character| self.escaped(character));
+            piece
+                .valid()
+                .chars()
+                .for_each(|character| self.escaped(character));
             if !piece.invalid().is_empty() {
                 self.escaped(char::REPLACEMENT_CHARACTER);
             }
@@ -87,10 +90,15 @@ impl Line {
             '\r' => self.bytes.extend_from_slice(b"\\r"),
             '\t' => self.bytes.extend_from_slice(b"\\t"),
             // Control characters of ASCII and Unicode, line separators, changes of direction.
-            control if control.is_control() || matches!(control, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+            control
+                if control.is_control()
+                    || matches!(control, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
                 self.print(format_args!("\\u{:04x}", u32::from(control)));
             }
-            plain => self.bytes.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes()),
+            plain => self
+                .bytes
+                .extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
 
@@ -101,7 +109,10 @@ impl Line {
 }
 
 fn needs_quotes(value: &[u8]) -> bool {
-    value.is_empty() || value.iter().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'\\' | b'='))
+    value.is_empty()
+        || value
+            .iter()
+            .any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'\\' | b'='))
 }
 
 #[cfg(test)]
@@ -118,7 +129,10 @@ mod tests {
 
     #[test]
     fn both_formats_hold_the_same_fields() {
-        assert_eq!(line(LogFormat::Json, b"x"), "{\"a\":\"x\",\"b\":1,\"c\":true}\n");
+        assert_eq!(
+            line(LogFormat::Json, b"x"),
+            "{\"a\":\"x\",\"b\":1,\"c\":true}\n"
+        );
         assert_eq!(line(LogFormat::Text, b"x"), "a=x b=1 c=true\n");
         assert_eq!(line(LogFormat::Text, b"x y"), "a=\"x y\" b=1 c=true\n");
         assert_eq!(line(LogFormat::Text, b""), "a=\"\" b=1 c=true\n");
@@ -138,6 +152,9 @@ mod tests {
 
     #[test]
     fn what_is_not_utf8_is_replaced() {
-        assert_eq!(line(LogFormat::Json, b"a\xff\xfeb"), "{\"a\":\"a\u{fffd}\u{fffd}b\",\"b\":1,\"c\":true}\n");
+        assert_eq!(
+            line(LogFormat::Json, b"a\xff\xfeb"),
+            "{\"a\":\"a\u{fffd}\u{fffd}b\",\"b\":1,\"c\":true}\n"
+        );
     }
 }

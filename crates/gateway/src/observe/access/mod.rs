@@ -55,7 +55,10 @@ impl AccessLog {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(logs: &Logs, sink: impl Write + Send + 'static) -> std::io::Result<(Self, AccessLogWriter)> {
+    pub fn start(
+        logs: &Logs,
+        sink: impl Write + Send + 'static,
+    ) -> std::io::Result<(Self, AccessLogWriter)> {
         Self::with_queue(logs, sink, QUEUE)
     }
 
@@ -77,9 +80,15 @@ impl AccessLog {
             );
         }
         let (lines, waiting) = sync_channel(room);
-        let writer =
-            std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write(&waiting, sink))?;
-        let queue = Queue { fields, format: logs.access_log_format, lines, dropped: AtomicU64::new(0) };
+        let writer = std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write(&waiting, sink))?;
+        let queue = Queue {
+            fields,
+            format: logs.access_log_format,
+            lines,
+            dropped: AtomicU64::new(0),
+        };
         Ok((Self(Some(Arc::new(queue))), AccessLogWriter(Some(writer))))
     }
 
@@ -101,7 +110,9 @@ impl AccessLog {
 
     /// Lines dropped so far.
     pub fn dropped(&self) -> u64 {
-        self.0.as_ref().map_or(0, |queue| queue.dropped.load(Relaxed))
+        self.0
+            .as_ref()
+            .map_or(0, |queue| queue.dropped.load(Relaxed))
     }
 }
 
@@ -202,7 +213,7 @@ mod tests {
     /// Blocks in its first write until told to go on.
     struct Stuck {
         entered: mpsc::Sender<()>,
-        go_on: mpsc::Receiver<()>,
+        go_on: Receiver<()>,
     }
 
     impl Write for Stuck {
@@ -221,7 +232,8 @@ mod tests {
         let (entered, in_write) = mpsc::channel();
         let (release, go_on) = mpsc::channel();
         let (log, writer) =
-            AccessLog::with_queue(&logs(LogFormat::Json, &[]), Stuck { entered, go_on }, 2).unwrap();
+            AccessLog::with_queue(&logs(LogFormat::Json, &[]), Stuck { entered, go_on }, 2)
+                .unwrap();
         log.log(&example());
         in_write.recv().unwrap();
         // The writer now holds one line and is stuck; two more fit into the queue.

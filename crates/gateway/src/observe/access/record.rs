@@ -151,7 +151,10 @@ impl Fields {
 
     fn has(self, name: &str) -> bool {
         self.0 == u64::MAX
-            || Self::NAMES.iter().position(|known| *known == name).is_some_and(|place| self.0 >> place & 1 == 1)
+            || Self::NAMES
+                .iter()
+                .position(|known| *known == name)
+                .is_some_and(|place| self.0 >> place & 1 == 1)
     }
 }
 
@@ -188,7 +191,10 @@ impl AccessRecord<'_> {
         w.number("status", self.status.into());
         w.optional("trace_id", self.trace_id);
         w.optional("upstream_address", self.upstream_address.map(without_query));
-        w.number("upstream_latency", self.upstream_micros.unwrap_or(0) / 1_000);
+        w.number(
+            "upstream_latency",
+            self.upstream_micros.unwrap_or(0) / 1_000,
+        );
         w.bytes("user_agent", self.user_agent);
         if let Some(error) = &self.error {
             error.write(&mut w);
@@ -199,7 +205,12 @@ impl AccessRecord<'_> {
         if let Some(micros) = self.upstream_micros {
             w.number("upstream_latency_us", micros);
         }
-        w.number("latency_gateway", self.total_micros.saturating_sub(self.upstream_micros.unwrap_or(0)) / 1_000);
+        w.number(
+            "latency_gateway",
+            self.total_micros
+                .saturating_sub(self.upstream_micros.unwrap_or(0))
+                / 1_000,
+        );
         if let Some(tls) = &self.tls {
             w.text("tls_version", tls.version);
             w.text("tls_cipher", tls.cipher);
@@ -219,7 +230,9 @@ impl RecordError<'_> {
             w.number("upstream_status", status.into());
         }
         if let Some(expiry) = self.cert_expiry {
-            let text = OffsetDateTime::from_unix_timestamp(expiry).ok().and_then(|at| at.format(&Rfc3339).ok());
+            let text = OffsetDateTime::from_unix_timestamp(expiry)
+                .ok()
+                .and_then(|at| at.format(&Rfc3339).ok());
             w.optional("tls_cert_expiry", text.as_deref());
         }
         w.optional("tls_cert_subject", self.cert_subject);
@@ -299,7 +312,11 @@ pub(super) mod tests {
             client: [192, 0, 2, 7].into(),
             remote: Some(([192, 0, 2, 7], 4711).into()),
             user_agent: b"curl/8",
-            api: Some(RecordApi { id: "orders", name: "Orders", org_id: "default" }),
+            api: Some(RecordApi {
+                id: "orders",
+                name: "Orders",
+                org_id: "default",
+            }),
             tls: Some(RecordTls {
                 version: "TLSv1.3",
                 cipher: "TLS_AES_128_GCM_SHA256",
@@ -327,8 +344,14 @@ pub(super) mod tests {
         assert_eq!(value["time"], "2023-11-14T22:13:20.12Z");
         assert_eq!(value["client_ip"], "192.0.2.7");
         assert_eq!(value["remote_addr"], "192.0.2.7:4711");
-        assert_eq!((&value["latency_total"], &value["upstream_latency"]), (&4.into(), &2.into()));
-        assert_eq!((&value["latency_total_us"], &value["upstream_latency_us"]), (&4900.into(), &2500.into()));
+        assert_eq!(
+            (&value["latency_total"], &value["upstream_latency"]),
+            (&4.into(), &2.into())
+        );
+        assert_eq!(
+            (&value["latency_total_us"], &value["upstream_latency_us"]),
+            (&4900.into(), &2500.into())
+        );
         assert_eq!(value["tls_version"], "TLSv1.3");
         assert_eq!(value["tls_resumed"], true);
         assert_eq!(value["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
@@ -358,7 +381,12 @@ pub(super) mod tests {
     #[test]
     fn a_template_chooses_fields_and_keeps_the_prefix() {
         let value = json(&example(), &["status", "path"]);
-        let mut keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut keys: Vec<_> = value
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
         keys.sort_unstable();
         assert_eq!(keys, ["level", "path", "prefix", "status", "time"]);
         let template = ["status".to_owned(), "nonsense".to_owned()];

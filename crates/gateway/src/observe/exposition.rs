@@ -1,0 +1,188 @@
+//! What workers count, added up and written as metrics.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use super::{
+    ResponseFlag,
+    counters::{ApiCounters, CLASSES, REASONS, VERSIONS, WorkerCounters},
+    histogram::{Distribution, Histogram},
+    text::{Page, seconds},
+};
+
+/// Labels of the status classes.
+const CLASS_LABELS: [&str; CLASSES] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// How long requests took.
+pub(super) fn durations(page: &mut Page, workers: &[Arc<WorkerCounters>]) {
+    let sum = |histogram: &dyn Fn(&WorkerCounters) -> &Histogram| {
+        let mut total = Distribution::default();
+        workers
+            .iter()
+            .for_each(|worker| histogram(worker).add_to(&mut total));
+        total
+    };
+    let name = "http_server_request_duration_seconds";
+    page.family(
+        name,
+        "histogram",
+        "Requests from first byte in to last byte out.",
+    );
+    for (class, label) in CLASS_LABELS.into_iter().enumerate() {
+        let total = sum(&|worker| &worker.total_time[class]);
+        if total.count() > 0 {
+            page.histogram(name, &[("http_response_status_class", label)], &total);
+        }
+    }
+    let name = "tyk_gateway_request_duration_seconds";
+    page.family(name, "histogram", "The gateway's own part of a request.");
+    page.histogram(name, &[], &sum(&|worker| &worker.own_time));
+    let name = "tyk_upstream_request_duration_seconds";
+    page.family(name, "histogram", "The upstream's part of a request.");
+    page.histogram(name, &[], &sum(&|worker| &worker.upstream_time));
+}
+
+/// Requests and time by API.
+pub(super) fn apis(page: &mut Page, workers: &[Arc<WorkerCounters>], ids: &[Arc<str>]) {
+    // APIs that no request ever reached have no series: there may be ten thousand of them.
+    let of = |slot: Option<usize>| -> Vec<&ApiCounters> {
+        workers
+            .iter()
+            .filter_map(|worker| match slot {
+                Some(slot) => worker.api(slot),
+                None => Some(&worker.unrouted),
+            })
+            .collect()
+    };
+    let each = || {
+        let unrouted = std::iter::once(("", of(None)));
+        unrouted.chain(
+            ids.iter()
+                .enumerate()
+                .map(|(slot, id)| (&**id, of(Some(slot)))),
+        )
+    };
+    let name = "tyk_api_requests_total";
+    page.family(
+        name,
+        "counter",
+        "Requests by API, flag and status class; no API took those without one.",
+    );
+    for (id, counters) in each() {
+        for flag in flag_texts() {
+            let mut sums = [0; CLASSES];
+            for variant in flags().filter(|variant| variant.map_or("", ResponseFlag::flag) == flag)
+            {
+                counters
+                    .iter()
+                    .for_each(|api| api.add_requests(variant, &mut sums));
+            }
+            for (class, count) in CLASS_LABELS
+                .into_iter()
+                .zip(sums)
+                .filter(|(_, count)| *count > 0)
+            {
+                let labels = [
+                    ("tyk_api_id", id),
+                    ("tyk_response_flag", flag),
+                    ("http_response_status_class", class),
+                ];
+                page.sample(name, &labels, count);
+            }
+        }
+    }
+    for (name, help, upstream) in [
+        (
+            "portcullis_api_request_seconds_total",
+            "Time spent on an API's requests.",
+            false,
+        ),
+        (
+            "portcullis_api_upstream_seconds_total",
+            "Time spent waiting for an API's upstreams.",
+            true,
+        ),
+    ] {
+        let number = |api: &ApiCounters| {
+            let micros = if upstream {
+                &api.upstream_micros
+            } else {
+                &api.micros
+            };
+            micros.load(Relaxed)
+        };
+        page.family(name, "counter", help);
+        for (id, counters) in each() {
+            let micros: u64 = counters.iter().map(|api| number(api)).sum();
+            if micros > 0 {
+                page.sample(name, &[("tyk_api_id", id)], seconds(micros));
+            }
+        }
+    }
+}
+
+/// Connections and TLS handshakes.
+pub(super) fn connections(page: &mut Page, workers: &[Arc<WorkerCounters>]) {
+    let sum = |number: &dyn Fn(&WorkerCounters) -> &AtomicU64| -> u64 {
+        workers
+            .iter()
+            .map(|worker| number(worker).load(Relaxed))
+            .sum()
+    };
+    // Closed first: a connection that ends in between must not make the difference negative.
+    let closed = sum(&|worker| &worker.closed);
+    let opened = sum(&|worker| &worker.opened);
+    page.single(
+        "portcullis_connections_total",
+        "counter",
+        "Connections accepted.",
+        opened,
+    );
+    let open = opened.saturating_sub(closed);
+    page.single(
+        "portcullis_connections_open",
+        "gauge",
+        "Connections open now.",
+        open,
+    );
+
+    let name = "portcullis_tls_handshakes_total";
+    page.family(name, "counter", "TLS handshakes with clients by result.");
+    for (place, version) in VERSIONS.into_iter().enumerate() {
+        for (kind, resumed) in ["false", "true"].into_iter().enumerate() {
+            let count = sum(&|worker| &worker.handshakes[place][kind]);
+            let labels = [
+                ("result", "success"),
+                ("reason", ""),
+                ("version", version),
+                ("resumed", resumed),
+            ];
+            page.sample(name, &labels, count);
+        }
+    }
+    for (place, reason) in REASONS.into_iter().enumerate() {
+        let count = sum(&|worker| &worker.handshake_failures[place]);
+        let labels = [
+            ("result", "failure"),
+            ("reason", reason),
+            ("version", ""),
+            ("resumed", ""),
+        ];
+        page.sample(name, &labels, count);
+    }
+}
+
+/// No flag, then every variant.
+pub(super) fn flags() -> impl Iterator<Item = Option<ResponseFlag>> {
+    std::iter::once(None).chain(ResponseFlag::all().map(Some))
+}
+
+/// No flag, then every short text once.
+fn flag_texts() -> impl Iterator<Item = &'static str> {
+    let mut last = None;
+    flags()
+        .map(|flag| flag.map_or("", ResponseFlag::flag))
+        .filter(move |text| last.replace(*text) != Some(*text))
+}
