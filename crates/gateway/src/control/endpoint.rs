@@ -218,6 +218,19 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_every_endpoint() {
+        let page = include_str!("../../../../docs/control-api.md");
+        for (pattern, method, _) in &TABLE {
+            assert!(
+                page.contains(&format!("/tyk/{pattern}`"))
+                    || page.contains(&format!("/tyk/{pattern}?")),
+                "{pattern}"
+            );
+            assert!(page.contains(method.as_str()), "{method}");
+        }
+    }
+
+    #[test]
     fn an_edge_reloads_and_nothing_more() {
         assert_eq!(
             find(&Method::GET, "apis", true),

@@ -26,3 +26,30 @@ pub use counters::WorkerCounters;
 pub use flag::ResponseFlag;
 pub use registry::{ApiTotals, CertificateExpiry, Registry};
 pub use trace::{is_traceparent, trace_id};
+
+#[cfg(test)]
+mod tests {
+    use super::{Registry, ResponseFlag};
+
+    /// Everything that can be looked for stands on the page for people.
+    #[test]
+    fn the_documentation_names_every_metric_field_flag_and_reason() {
+        let page = include_str!("../../../../docs/observability.md");
+        let registry = Registry::new("1");
+        let metrics = registry.render();
+        let families = metrics
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        let families = families
+            .filter(|name| !name.starts_with("process_"))
+            .map(str::to_owned);
+        let flags = ResponseFlag::all()
+            .flat_map(|flag| [flag.flag(), flag.detail()])
+            .map(str::to_owned);
+        let reasons = super::counters::REASONS.into_iter().map(str::to_owned);
+        let fields = super::access::field_names().into_iter().map(str::to_owned);
+        for name in families.chain(flags).chain(reasons).chain(fields) {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}

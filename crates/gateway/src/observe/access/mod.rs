@@ -128,6 +128,12 @@ impl AccessLogWriter {
     }
 }
 
+/// Every name a template may hold.
+#[cfg(test)]
+pub(super) fn field_names() -> [&'static str; Fields::NAMES.len()] {
+    Fields::NAMES
+}
+
 /// Writes lines as they come and flushes whenever none is waiting.
 fn write(waiting: &Receiver<Vec<u8>>, sink: impl Write) {
     let mut sink = BufWriter::with_capacity(64 * 1024, sink);
