@@ -168,7 +168,7 @@ impl ControlApi {
     /// Why this request may not use the Control API; `None` when it may.
     fn refusal(&self, request: &ControlRequest) -> Option<Answer> {
         let forbidden = |message| {
-            tracing::warn!(client = %request.peer, path = %request.path, "Control API: {message}");
+            tracing::warn!(client = %request.peer, path = ?request.path, "Control API: {message}");
             Some(answer::error(StatusCode::FORBIDDEN, message))
         };
         let security = &self.config.security;
