@@ -129,7 +129,7 @@ impl Builder {
         settled.extend(raised.map(|raised| warning("proxy_ssl_min_version", raised.to_string())));
         CipherList::resolve(&upstream.ciphers, upstream_versions)
             .map_err(|error| fail("proxy_ssl_ciphers", error.to_string()))?;
-        let tickets = TicketKeys::new(SystemTime::now())
+        let tickets = TicketKeys::rotated(SystemTime::now(), config.limits.ticket_rotation)
             .map_err(|error| fail("session tickets", error.to_string()))?;
         let certificates = Certificates::new(config.key_passphrase().clone(), config.base.clone());
         Ok(Self {

@@ -47,7 +47,7 @@ use crate::{
     policy::{ClientCertificate, Policies, Policy},
     serving::ServingSet,
     sys,
-    tickets::{self, TICKET_LIFETIME, TicketKeys},
+    tickets::{self, TicketKeys},
     version::{Version, VersionRange},
 };
 
@@ -213,8 +213,15 @@ fn context(settings: &ServerSettings) -> Result<SslContextBuilder, ErrorStack> {
     let list = settings.ciphers.library_notation();
     sys::set_strict_cipher_list(&mut context, if list.is_empty() { NO_SUITE } else { &list })?;
     sys::set_groups(&mut context, &GROUPS.map(|(_, nid)| nid))?;
-    sys::set_tickets(&mut context, 1, TICKET_LIFETIME);
-    tickets::install(&mut context, &settings.tickets)?;
+    match settings.tickets.lifetime() {
+        Some(lifetime) => {
+            sys::set_tickets(&mut context, 1, lifetime);
+            tickets::install(&mut context, &settings.tickets)?;
+        }
+        None => {
+            context.set_options(SslOptions::NO_TICKET);
+        }
+    }
     if settings.http2 {
         // SAFETY: a valid context and a static function without argument.
         unsafe {

@@ -33,14 +33,14 @@ use openssl::{
 };
 use openssl_sys as ffi;
 
-/// How long a key seals new tickets.
+/// How long a key seals new tickets, unless said otherwise.
 pub const ROTATION: Duration = Duration::from_secs(12 * 3600);
 
 /// How many keys open tickets: the current one and its predecessors.
 const KEPT: usize = 3;
 
-/// How long a ticket may be used, in seconds: as long as its key is certainly kept.
-pub(crate) const TICKET_LIFETIME: u32 = 24 * 3600;
+/// The longest a ticket may be used (RFC 8446, section 4.6.1).
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const NAME: usize = 16;
 const NONCE: usize = 12;
@@ -51,6 +51,8 @@ const TAG: usize = 16;
 pub struct TicketKeys {
     /// Newest first, never empty.
     keys: ArcSwap<Vec<Arc<TicketKey>>>,
+    /// How long a key seals new tickets; `None` when there are to be no tickets at all.
+    rotation: Option<Duration>,
 }
 
 impl fmt::Debug for TicketKeys {
@@ -62,21 +64,37 @@ impl fmt::Debug for TicketKeys {
 }
 
 impl TicketKeys {
-    /// A first key, made at `now`.
+    /// A first key, made at `now`, good for [`ROTATION`].
     pub fn new(now: SystemTime) -> Result<TicketKeys, ErrorStack> {
+        Self::rotated(now, Some(ROTATION))
+    }
+
+    /// A first key, made at `now`, good for `rotation`. `None` switches resumption off.
+    pub fn rotated(now: SystemTime, rotation: Option<Duration>) -> Result<TicketKeys, ErrorStack> {
         let first = Arc::new(TicketKey::generate(now)?);
         Ok(TicketKeys {
             keys: ArcSwap::from_pointee(vec![first]),
+            rotation,
         })
     }
 
-    /// Makes a new key if the current one is older than [`ROTATION`] at `now`, and says so.
+    /// How long a ticket may be used, in seconds: as long as its key is certainly kept. `None` when
+    /// there are no tickets.
+    pub(crate) fn lifetime(&self) -> Option<u32> {
+        let kept = self.rotation?.saturating_mul(KEPT as u32 - 1).min(LONGEST);
+        u32::try_from(kept.as_secs()).ok()
+    }
+
+    /// Makes a new key if the current one has served its time at `now`, and says so.
     /// Meant to be called by one timer, as often as it likes.
     pub fn rotate(&self, now: SystemTime) -> Result<bool, ErrorStack> {
+        let Some(rotation) = self.rotation else {
+            return Ok(false);
+        };
         let keys = self.keys.load_full();
         let due = keys.first().is_none_or(|key| {
             now.duration_since(key.made)
-                .is_ok_and(|age| age >= ROTATION)
+                .is_ok_and(|age| age >= rotation)
         });
         if due {
             let mut next = vec![Arc::new(TicketKey::generate(now)?)];
@@ -346,7 +364,18 @@ mod tests {
 
     #[test]
     fn the_lifetime_of_a_ticket_never_exceeds_that_of_its_key() {
-        let kept = ROTATION * (u32::try_from(KEPT).unwrap() - 1);
-        assert!(Duration::from_secs(u64::from(TICKET_LIFETIME)) <= kept);
+        for rotation in [60, 3600, 12 * 3600, 30 * 24 * 3600].map(Duration::from_secs) {
+            let keys = TicketKeys::rotated(SystemTime::UNIX_EPOCH, Some(rotation)).unwrap();
+            let lifetime = Duration::from_secs(keys.lifetime().unwrap().into());
+            assert!(lifetime <= rotation * (u32::try_from(KEPT).unwrap() - 1));
+            assert!(lifetime <= LONGEST && lifetime >= Duration::from_secs(120));
+        }
+    }
+
+    #[test]
+    fn keys_that_are_never_used_are_never_rotated() {
+        let keys = TicketKeys::rotated(SystemTime::UNIX_EPOCH, None).unwrap();
+        assert!(!keys.rotate(SystemTime::now()).unwrap());
+        assert_eq!(keys.lifetime(), None);
     }
 }

@@ -8,7 +8,7 @@ use openssl::ssl::{HandshakeError, SslContextBuilder, SslVersion};
 use portcullis_pki::make::Algorithm;
 use portcullis_tls::{
     CipherList, HandshakeFailure, Negotiated, Policies, Policy, ServerConfig, ServerSettings,
-    ServingSet, failure::Reason,
+    ServingSet, TicketKeys, failure::Reason,
 };
 use support::*;
 
@@ -491,6 +491,22 @@ fn a_session_is_resumed_also_after_a_reload_and_a_rotation_of_keys() {
             (&after, "localhost"),
             version
         ));
+    }
+}
+
+#[test]
+fn without_rotation_of_keys_there_are_no_tickets() {
+    let tickets = TicketKeys::rotated(std::time::SystemTime::now(), None).unwrap();
+    let server = server(ServerSettings {
+        tickets: tickets.into(),
+        ..settings()
+    });
+    for version in VERSIONS {
+        let (mut context, sessions) = remembering_client();
+        context.set_max_proto_version(Some(version)).unwrap();
+        let (mut ours, mut theirs) = connect(&server, to(context, "localhost"));
+        say_hello(&mut ours, &mut theirs);
+        assert!(sessions.lock().unwrap().is_empty(), "{version:?}");
     }
 }
 
