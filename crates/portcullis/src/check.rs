@@ -21,10 +21,6 @@ use crate::{
 /// When nothing can be said about its definitions because the configuration itself is wrong.
 pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
     let loaded = configuration::load(arguments.conf.as_deref(), None)?;
-    let Report {
-        findings, routes, ..
-    } = portcullis_gateway::check(&loaded.config)?;
-
     let mut verdict = Verdict {
         strict: arguments.strict,
         errors: 0,
@@ -35,17 +31,21 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         warning.severity = verdict.count(warning.severity);
         writeln!(stderr, "{warning}")?;
     }
+    let Report {
+        findings, routes, ..
+    } = portcullis_gateway::check(&loaded.config)?;
     for Finding {
         is_error,
         place,
         message,
     } in &findings
     {
-        let severity = verdict.count(if *is_error {
+        let severity = if *is_error {
             Severity::Error
         } else {
             Severity::Warning
-        });
+        };
+        let severity = verdict.count(severity);
         writeln!(stderr, "{severity}: {place}: {message}")?;
     }
     if verdict.errors + verdict.warnings > 0 {
