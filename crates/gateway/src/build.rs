@@ -34,8 +34,8 @@ use crate::{
     snapshot::{EndpointKey, HttpService, Numbers, PathTimeout, Port, RunningApi, Service, Snapshot},
 };
 
-/// Idle connections kept to an upstream when `max_idle_connections_per_host` is not set.
-const KEEP: usize = 100;
+/// Idle connections a worker keeps to an upstream when `max_idle_connections_per_host` is not set.
+const KEEP: usize = 1000;
 
 /// Something worth saying about a snapshot that stands all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,12 +13,12 @@
 
 use std::cell::RefCell;
 
-/// Size of a [`Chunk`] in bytes. Two full TLS records and a bit, and the upper bound of a
-/// request head.
-pub const CHUNK_SIZE: usize = 34 * 1024;
+/// Size of a [`Chunk`] in bytes: what one read of a busy socket may bring, and the upper bound of
+/// a request head.
+pub const CHUNK_SIZE: usize = 128 * 1024;
 
 /// An output buffer larger than this goes back to the allocator instead of the pool.
-const OUTPUT_KEEP: usize = 192 * 1024;
+const OUTPUT_KEEP: usize = 512 * 1024;
 
 /// Buffers a thread keeps for reuse, of each kind.
 const POOL_LIMIT: usize = 32;

@@ -24,10 +24,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::buffer::{Chunk, Output};
 
 /// Ciphertext waiting to be written beyond which a write waits for the transport, in bytes.
-pub const OUTPUT_TARGET: usize = 128 * 1024;
+pub const OUTPUT_TARGET: usize = 256 * 1024;
 
 /// Most plaintext encrypted by one call, so that the output overshoots its target only a little.
-const WRITE_STEP: usize = 64 * 1024;
+const WRITE_STEP: usize = 128 * 1024;
 
 /// A TLS connection, after or during its handshake.
 pub struct TlsStream<T> {

@@ -225,7 +225,10 @@ async fn answer(
                 None
             }
             Forwarded::Switched(upstream) => Some(upstream),
-            Forwarded::Broken => return After::Drop,
+            Forwarded::Broken => {
+                give_up(worker, transport, writer).await;
+                return After::Drop;
+            }
         },
     };
     let keep_alive = client.keep_alive;
@@ -258,6 +261,15 @@ async fn finish(worker: &Rc<Worker>, transport: &mut Transport, writer: &mut Wri
     match worker.timers.within(worker.settings.write_timeout, flush).await {
         Ok(Ok(())) => after,
         Ok(Err(_)) | Err(_) => After::Drop,
+    }
+}
+
+/// Sends what came before a response broke off. That its end never comes tells the client that
+/// the rest is missing; nothing at all would look like a request that may be sent again.
+async fn give_up(worker: &Rc<Worker>, transport: &mut Transport, writer: &mut Writer) {
+    if writer.hand_over(transport).is_ok() {
+        let flush = poll_fn(|cx| transport.poll_flush(cx));
+        let _ = worker.timers.within(worker.settings.linger, flush).await;
     }
 }
 

@@ -81,10 +81,11 @@ pub(super) async fn serve(worker: &Rc<Worker>, transport: Transport, peer: Rc<Pe
                 idle.set(Instant::now(), worker.settings.idle_timeout);
                 open.set(open.get() + 1);
                 let (worker, peer, open) = (worker.clone(), peer.clone(), open.clone());
-                tokio::task::spawn_local(async move {
+                // Boxed first: a task moves its future several times, and this one is large.
+                tokio::task::spawn_local(Box::pin(async move {
                     stream(&worker, &peer, request, respond).await;
                     open.set(open.get() - 1);
-                });
+                }));
             }
             Some(Some(Err(error))) => {
                 tracing::debug!(client = %peer.address, %error, "HTTP/2 connection failed");
@@ -151,7 +152,7 @@ async fn stream(worker: &Rc<Worker>, peer: &Rc<Peer>, request: http::Request<Rec
             client.answer(&refusal.answer, &[])
         }
         Plan::Control => ask_control(worker, &mut client, &view, peer, &mut record).await,
-        Plan::Forward(job) => match Box::pin(proxy::forward(worker, &job, &mut client, &mut record)).await {
+        Plan::Forward(job) => match proxy::forward(worker, &job, &mut client, &mut record).await {
             Forwarded::Answered => Ok(()),
             Forwarded::Refused(answer) => client.answer(&answer, &[]),
             Forwarded::Switched(_) | Forwarded::Broken => {
