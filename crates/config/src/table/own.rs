@@ -20,7 +20,8 @@ pub(super) const OWN: Section = Section {
             Kind::Path,
             "\"data\"",
             "Directory of the embedded store, relative to the configuration file.",
-        ),
+        )
+        .not_yet("the embedded store"),
         own(
             "portcullis.api_id_paths",
             "API_ID_PATHS",
@@ -41,14 +42,16 @@ pub(super) const OWN: Section = Section {
             Kind::Bool,
             "false",
             "The common-name check of an upstream verifies the chain as well.",
-        ),
+        )
+        .not_yet("the common-name check"),
         own(
             "portcullis.proxy_ssl_renegotiation",
             "PROXY_SSL_RENEGOTIATION",
             Kind::Choice(&["never", "once", "freely"]),
             "\"never\"",
             "How often an upstream may renegotiate a TLS 1.2 connection.",
-        ),
+        )
+        .not_yet("renegotiation; upstreams may never renegotiate"),
         own(
             "portcullis.proxy_protocol",
             "PROXY_PROTOCOL",
