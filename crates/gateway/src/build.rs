@@ -18,10 +18,13 @@ use std::{
 use portcullis_apidef::{Api, DefinitionFile, Protocol, Scheme, Target, UpstreamTls};
 use portcullis_config::GatewayConfig;
 use portcullis_pki::CertifiedKey;
-use portcullis_policy::{Answer, Candidate, ExplainedRoute, Quarantined, RouteOptions, RouteTable, TcpTable, port_protocols};
+use portcullis_policy::{
+    Answer, Candidate, ExplainedRoute, Quarantined, RouteOptions, RouteTable, TcpTable,
+    port_protocols,
+};
 use portcullis_tls::{
-    CipherList, ClientConfig, ClientSettings, Policies, Roots, ServerConfig, ServerSettings, ServingSet, Side,
-    TicketKeys, Verification, VersionRange,
+    CipherList, ClientConfig, ClientSettings, Policies, Roots, ServerConfig, ServerSettings,
+    ServingSet, Side, TicketKeys, Verification, VersionRange,
 };
 use regex::Regex;
 
@@ -31,7 +34,9 @@ use crate::{
     definitions::UnreadableFile,
     observe::{CertificateExpiry, Registry},
     proxy::pool::{Endpoint, Http2Use},
-    snapshot::{EndpointKey, HttpService, Numbers, PathTimeout, Port, RunningApi, Service, Snapshot},
+    snapshot::{
+        EndpointKey, HttpService, Numbers, PathTimeout, Port, RunningApi, Service, Snapshot,
+    },
 };
 
 /// Idle connections a worker keeps to an upstream when `max_idle_connections_per_host` is not set.
@@ -102,17 +107,28 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] for TLS settings that cannot be right: no snapshot can be built with them.
     pub fn new(config: Arc<GatewayConfig>, registry: Arc<Registry>) -> Result<Self, BuildError> {
-        let fail = |place: &str, message: String| BuildError { place: place.to_owned(), message };
+        let fail = |place: &str, message: String| BuildError {
+            place: place.to_owned(),
+            message,
+        };
         let mut settled = Vec::new();
         let tls = &config.server.tls;
-        let (versions, raised) =
-            VersionRange::resolve(tls.min_version.unwrap_or(0), tls.max_version.unwrap_or(0), Side::Server)
-                .map_err(|error| fail("http_server_options", error.to_string()))?;
-        settled.extend(raised.map(|raised| warning("http_server_options.min_version", raised.to_string())));
+        let (versions, raised) = VersionRange::resolve(
+            tls.min_version.unwrap_or(0),
+            tls.max_version.unwrap_or(0),
+            Side::Server,
+        )
+        .map_err(|error| fail("http_server_options", error.to_string()))?;
+        settled.extend(
+            raised.map(|raised| warning("http_server_options.min_version", raised.to_string())),
+        );
         let (ciphers, left_out) = CipherList::resolve(&tls.ciphers, versions)
             .map_err(|error| fail("http_server_options.ssl_ciphers", error.to_string()))?;
-        settled
-            .extend(left_out.iter().map(|suite| warning("http_server_options.ssl_ciphers", suite.to_string())));
+        settled.extend(
+            left_out
+                .iter()
+                .map(|suite| warning("http_server_options.ssl_ciphers", suite.to_string())),
+        );
         if config.server.use_ssl && !versions.contains(portcullis_tls::version::Version::Tls13) {
             settled.push(warning(
                 "http_server_options.max_version",
@@ -163,11 +179,19 @@ impl Builder {
     ///
     /// # Errors
     /// [`BuildError`] when no snapshot can be built at all; the last one stays good.
-    pub fn build(&mut self, files: &[DefinitionFile], unreadable: &[UnreadableFile]) -> Result<Built, BuildError> {
+    pub fn build(
+        &mut self,
+        files: &[DefinitionFile],
+        unreadable: &[UnreadableFile],
+    ) -> Result<Built, BuildError> {
         let config = self.config.clone();
         let mut findings = self.settled.clone();
         let mut quarantine = Vec::new();
-        let default = if config.server.use_ssl { Protocol::Https } else { Protocol::Http };
+        let default = if config.server.use_ssl {
+            Protocol::Https
+        } else {
+            Protocol::Http
+        };
         let main_port = config.listen.port;
 
         let mut candidates = Vec::new();
@@ -199,16 +223,28 @@ impl Builder {
                     }
                 }
                 Err(errors) => {
-                    let reason = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                    let reason = errors
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join("; ");
                     self.keep_place(&file.name, reason, &mut candidates, &mut quarantine);
                 }
             }
         }
         for file in unreadable {
-            self.keep_place(&file.name, file.reason.clone(), &mut candidates, &mut quarantine);
+            self.keep_place(
+                &file.name,
+                file.reason.clone(),
+                &mut candidates,
+                &mut quarantine,
+            );
         }
-        let names: HashSet<&str> =
-            files.iter().map(|file| &*file.name).chain(unreadable.iter().map(|file| &*file.name)).collect();
+        let names: HashSet<&str> = files
+            .iter()
+            .map(|file| &*file.name)
+            .chain(unreadable.iter().map(|file| &*file.name))
+            .collect();
         self.places.retain(|name, _| names.contains(name.as_str()));
 
         let running = Arc::new(running);
@@ -227,18 +263,28 @@ impl Builder {
                     let apis = table
                         .routes()
                         .iter()
-                        .filter_map(|route| Some((route.api_id().to_owned(), running.get(route.api_id())?.clone())))
+                        .filter_map(|route| {
+                            Some((
+                                route.api_id().to_owned(),
+                                running.get(route.api_id())?.clone(),
+                            ))
+                        })
                         .collect();
                     Service::Tcp { table, apis }
                 }
                 Protocol::Http | Protocol::Https | Protocol::H2c => {
-                    let (table, found) = RouteTable::build(&candidates, &self.route_options(port, default));
+                    let (table, found) =
+                        RouteTable::build(&candidates, &self.route_options(port, default));
                     problems.extend(found);
                     routes.extend(table.explain());
                     Service::Http(self.service(table, &running))
                 }
             };
-            let control = port == main_port && config.listen.control_port.is_none_or(|own| own == main_port);
+            let control = port == main_port
+                && config
+                    .listen
+                    .control_port
+                    .is_none_or(|own| own == main_port);
             let port_state = self.port(port, protocol, control, service, &order, &mut findings)?;
             ports.insert(port, port_state);
         }
@@ -262,25 +308,45 @@ impl Builder {
             }
             let id = problem.api_id().unwrap_or("gateway").to_owned();
             if problem.quarantines() {
-                let name = running.get(&id).map_or(String::new(), |api| api.api.name.clone());
+                let name = running
+                    .get(&id)
+                    .map_or(String::new(), |api| api.api.name.clone());
                 let file = files
                     .iter()
                     .find(|file| file.result.as_ref().is_ok_and(|parsed| parsed.api.id == id))
                     .map_or(String::new(), |file| file.name.clone());
-                quarantine.push(QuarantineEntry { api_id: id, name, file, reason: problem.to_string() });
+                quarantine.push(QuarantineEntry {
+                    api_id: id,
+                    name,
+                    file,
+                    reason: problem.to_string(),
+                });
             } else {
                 findings.push(error(&format!("API {id}"), problem.to_string()));
             }
         }
         for entry in &quarantine {
-            findings.push(error(&entry.file, format!("API is quarantined: {}", entry.reason)));
+            findings.push(error(
+                &entry.file,
+                format!("API is quarantined: {}", entry.reason),
+            ));
         }
         self.certificates.forget_unused();
         self.generation += 1;
         let served = running.values().filter(|api| api.api.active).count();
         let certificates = certificates_in_use(&ports);
-        let snapshot = Snapshot { generation: self.generation, ports };
-        Ok(Built { snapshot, findings, quarantine, routes, served, certificates })
+        let snapshot = Snapshot {
+            generation: self.generation,
+            ports,
+        };
+        Ok(Built {
+            snapshot,
+            findings,
+            quarantine,
+            routes,
+            served,
+            certificates,
+        })
     }
 
     /// A file that says nothing usable: its API, if it ever was one, keeps its place and answers 503.
@@ -299,7 +365,10 @@ impl Builder {
             reason: reason.clone(),
         });
         if let Some(place) = place {
-            candidates.push(Candidate::Quarantined(Arc::new(Quarantined { reason, ..(**place).clone() })));
+            candidates.push(Candidate::Quarantined(Arc::new(Quarantined {
+                reason,
+                ..(**place).clone()
+            })));
         }
     }
 
@@ -315,7 +384,11 @@ impl Builder {
         }
     }
 
-    fn service(&self, table: RouteTable, running: &Arc<HashMap<String, Arc<RunningApi>>>) -> HttpService {
+    fn service(
+        &self,
+        table: RouteTable,
+        running: &Arc<HashMap<String, Arc<RunningApi>>>,
+    ) -> HttpService {
         let apis = table
             .routes()
             .iter()
@@ -324,7 +397,11 @@ impl Builder {
                 Answer::Quarantined(_) => None,
             })
             .collect();
-        HttpService { table, apis, versions: running.clone() }
+        HttpService {
+            table,
+            apis,
+            versions: running.clone(),
+        }
     }
 
     /// A port with its TLS settings.
@@ -342,10 +419,17 @@ impl Builder {
             Protocol::Http | Protocol::H2c | Protocol::Tcp => None,
         };
         let by_api = order.iter().any(|api| {
-            api.listener.proxy_protocol && api.listener.port.unwrap_or(self.config.listen.port) == port
+            api.listener.proxy_protocol
+                && api.listener.port.unwrap_or(self.config.listen.port) == port
         });
         let proxy_protocol = by_api || self.config.listen.proxy_protocol.expected_on(port);
-        Ok(Port { protocol, tls, control, proxy_protocol, service })
+        Ok(Port {
+            protocol,
+            tls,
+            control,
+            proxy_protocol,
+            service,
+        })
     }
 
     /// The TLS settings of a port: the same as before when its certificates are.
@@ -361,23 +445,36 @@ impl Builder {
         let mut identity: ServingKey = Vec::new();
         for pair in &config.server.certificates {
             let found = self.certificates.of_pair(pair);
-            if let Some(key) = self.noted("http_server_options.certificates", &pair.cert_file, found, findings) {
+            if let Some(key) = self.noted(
+                "http_server_options.certificates",
+                &pair.cert_file,
+                found,
+                findings,
+            ) {
                 identity.push((pair.domain_name.clone(), Arc::as_ptr(&key).addr()));
                 serving.pair(&pair.domain_name, key);
             }
         }
         for reference in &config.server.ssl_certificates {
             let found = self.certificates.of_reference(reference);
-            if let Some(key) = self.noted("http_server_options.ssl_certificates", reference, found, findings) {
+            if let Some(key) = self.noted(
+                "http_server_options.ssl_certificates",
+                reference,
+                found,
+                findings,
+            ) {
                 identity.push(("ssl_certificates".to_owned(), Arc::as_ptr(&key).addr()));
                 serving.listed(key);
             }
         }
-        let here = |api: &&Arc<Api>| api.active && api.listener.port.unwrap_or(config.listen.port) == port;
+        let here =
+            |api: &&Arc<Api>| api.active && api.listener.port.unwrap_or(config.listen.port) == port;
         for api in order.iter().filter(here) {
             for reference in &api.server_certificates {
                 let found = self.certificates.of_reference(reference);
-                if let Some(key) = self.noted(&format!("API {}", api.id), reference, found, findings) {
+                if let Some(key) =
+                    self.noted(&format!("API {}", api.id), reference, found, findings)
+                {
                     identity.push((api.id.clone(), Arc::as_ptr(&key).addr()));
                     serving.of_api(key);
                 }
@@ -396,7 +493,10 @@ impl Builder {
             policies: Policies::open(),
             tickets: self.tickets.clone(),
         })
-        .map_err(|error| BuildError { place: format!("TLS on port {port}"), message: error.to_string() })?;
+        .map_err(|error| BuildError {
+            place: format!("TLS on port {port}"),
+            message: error.to_string(),
+        })?;
         if server.settings().serving.is_empty() {
             findings.push(error(
                 &format!("port {port}"),
@@ -425,12 +525,19 @@ impl Builder {
             findings.push(error(place, format!("{failure}; {consequence}")));
         }
         if found.repaired {
-            findings.push(warning(place, "inline PEM had lost its line breaks and was repaired".to_owned()));
+            findings.push(warning(
+                place,
+                "inline PEM had lost its line breaks and was repaired".to_owned(),
+            ));
         }
         let key = found.key?;
         let days = key.facts().days_left(unix_now());
         if days < i64::from(self.config.security.expiry_monitor.warning_threshold_days) {
-            let name = if reference.contains("-----BEGIN") { "inline PEM" } else { reference };
+            let name = if reference.contains("-----BEGIN") {
+                "inline PEM"
+            } else {
+                reference
+            };
             findings.push(warning(
                 place,
                 format!(
@@ -446,15 +553,24 @@ impl Builder {
     fn run(&mut self, api: &Api) -> Result<Arc<RunningApi>, String> {
         if !api.protections.is_empty() {
             let missing: Vec<String> = api.protections.iter().map(ToString::to_string).collect();
-            return Err(format!("it relies on what this version does not have yet: {}", missing.join(", ")));
+            return Err(format!(
+                "it relies on what this version does not have yet: {}",
+                missing.join(", ")
+            ));
         }
         let raw = matches!(api.listener.protocol, Some(Protocol::Tcp | Protocol::Tls));
         let mut endpoints = Vec::with_capacity(api.upstream.targets.len());
         for target in &api.upstream.targets {
             match (target.scheme, raw) {
-                (Scheme::Loop, _) => return Err("targets inside the gateway (tyk://) are not supported yet".into()),
-                (Scheme::Tcp | Scheme::Tls, false) | (Scheme::Http | Scheme::Https | Scheme::H2c, true) => {
-                    return Err(format!("its protocol and its target {} do not fit together", target.authority));
+                (Scheme::Loop, _) => {
+                    return Err("targets inside the gateway (tyk://) are not supported yet".into());
+                }
+                (Scheme::Tcp | Scheme::Tls, false)
+                | (Scheme::Http | Scheme::Https | Scheme::H2c, true) => {
+                    return Err(format!(
+                        "its protocol and its target {} do not fit together",
+                        target.authority
+                    ));
                 }
                 _ => endpoints.push(self.endpoint(target, &api.upstream.tls)?),
             }
@@ -465,11 +581,20 @@ impl Builder {
             .map(|rule| {
                 let path = Regex::new(&path_pattern(&rule.path))
                     .map_err(|error| format!("timeout for path {:?}: {error}", rule.path))?;
-                Ok(PathTimeout { path, method: rule.method.clone(), timeout: rule.timeout })
+                Ok(PathTimeout {
+                    path,
+                    method: rule.method.clone(),
+                    timeout: rule.timeout,
+                })
             })
             .collect::<Result<Vec<_>, String>>()?;
         let slot = self.registry.slot(&api.id);
-        Ok(Arc::new(RunningApi { api: Arc::new(api.clone()), slot, endpoints, timeouts }))
+        Ok(Arc::new(RunningApi {
+            api: Arc::new(api.clone()),
+            slot,
+            endpoints,
+            timeouts,
+        }))
     }
 
     /// The endpoint of a target under an API's TLS settings.
@@ -518,16 +643,25 @@ impl Builder {
             range(tls.min_version, tls.max_version),
         )
         .map_err(|error| format!("upstream TLS: {error}"))?;
-        let names = if tls.ciphers.is_empty() { &gateway.tls.ciphers } else { &tls.ciphers };
-        let (ciphers, _) =
-            CipherList::resolve(names, versions).map_err(|error| format!("upstream TLS: {error}"))?;
+        let names = if tls.ciphers.is_empty() {
+            &gateway.tls.ciphers
+        } else {
+            &tls.ciphers
+        };
+        let (ciphers, _) = CipherList::resolve(names, versions)
+            .map_err(|error| format!("upstream TLS: {error}"))?;
         let verification = if gateway.insecure_skip_verify || tls.insecure_skip_verify {
             Verification::DangerousNone
         } else {
             Verification::Full(self.roots.clone())
         };
-        ClientConfig::new(ClientSettings { versions, ciphers, verification, http2 })
-            .map_err(|error| format!("upstream TLS: {error}"))
+        ClientConfig::new(ClientSettings {
+            versions,
+            ciphers,
+            verification,
+            http2,
+        })
+        .map_err(|error| format!("upstream TLS: {error}"))
     }
 }
 
@@ -563,7 +697,12 @@ fn certificates_in_use(ports: &BTreeMap<u16, Port>) -> Vec<CertificateExpiry> {
         .map(|key| {
             let facts = key.facts();
             let name = facts.dns_names.first().unwrap_or(&facts.subject_cn).clone();
-            CertificateExpiry { role: "server", id: facts.fingerprint.to_string(), name, not_after: facts.not_after }
+            CertificateExpiry {
+                role: "server",
+                id: facts.fingerprint.to_string(),
+                name,
+                not_after: facts.not_after,
+            }
         })
         .collect()
 }
@@ -581,13 +720,23 @@ fn protocol_name(protocol: Protocol) -> &'static str {
 fn unix_now() -> i64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+        .map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        })
 }
 
 fn warning(place: &str, message: String) -> Finding {
-    Finding { is_error: false, place: place.to_owned(), message }
+    Finding {
+        is_error: false,
+        place: place.to_owned(),
+        message,
+    }
 }
 
 fn error(place: &str, message: String) -> Finding {
-    Finding { is_error: true, place: place.to_owned(), message }
+    Finding {
+        is_error: true,
+        place: place.to_owned(),
+        message,
+    }
 }

@@ -12,7 +12,9 @@ use std::{
 };
 
 use portcullis_config::{BasePaths, CertificatePair, Secret};
-use portcullis_pki::{CertifiedKey, Loaded, Reference, ReferenceError, file::FileStamp, load, load_pair};
+use portcullis_pki::{
+    CertifiedKey, Loaded, Reference, ReferenceError, file::FileStamp, load, load_pair,
+};
 
 /// Every certificate that configuration or a definition names.
 pub struct Certificates {
@@ -45,7 +47,11 @@ pub struct Found {
 impl Certificates {
     /// None yet. `passphrase` opens encrypted keys, `base` resolves relative paths.
     pub fn new(passphrase: Secret, base: BasePaths) -> Self {
-        Self { passphrase, base, held: HashMap::new() }
+        Self {
+            passphrase,
+            base,
+            held: HashMap::new(),
+        }
     }
 
     /// The certificate and key that a reference names.
@@ -56,21 +62,33 @@ impl Certificates {
             Reference::Path(path) => Some(self.base.resolve(path)),
         };
         let passphrase = self.passphrase.clone();
-        let text = path.as_ref().map_or(reference.to_owned(), |path| path.to_string_lossy().into_owned());
-        self.find(reference.to_owned(), path.into_iter().collect(), || load(&text, Some(passphrase.reveal())))
+        let text = path.as_ref().map_or(reference.to_owned(), |path| {
+            path.to_string_lossy().into_owned()
+        });
+        self.find(reference.to_owned(), path.into_iter().collect(), || {
+            load(&text, Some(passphrase.reveal()))
+        })
     }
 
     /// The certificate and key of an entry of `http_server_options.certificates`.
     pub fn of_pair(&mut self, pair: &CertificatePair) -> Found {
-        let (chain, key) = (self.base.resolve(&pair.cert_file), self.base.resolve(&pair.key_file));
+        let (chain, key) = (
+            self.base.resolve(&pair.cert_file),
+            self.base.resolve(&pair.key_file),
+        );
         let passphrase = self.passphrase.clone();
         let name = format!("{}\0{}", pair.cert_file, pair.key_file);
-        self.find(name, vec![chain.clone(), key.clone()], || load_pair(&chain, &key, Some(passphrase.reveal())))
+        self.find(name, vec![chain.clone(), key.clone()], || {
+            load_pair(&chain, &key, Some(passphrase.reveal()))
+        })
     }
 
     /// True when a file has changed since it was read.
     pub fn have_changed(&self) -> bool {
-        self.held.values().flat_map(|held| &held.seen).any(|(path, seen)| stamp(path) != *seen)
+        self.held
+            .values()
+            .flat_map(|held| &held.seen)
+            .any(|(path, seen)| stamp(path) != *seen)
     }
 
     /// Forgets what nobody has asked for since the last call.
@@ -94,7 +112,10 @@ impl Certificates {
         let fresh = held.key.is_none() && held.failure.is_none();
         if fresh || held.seen.iter().any(|(path, seen)| stamp(path) != *seen) {
             // Taken before reading: a change during it is seen the next time.
-            held.seen = paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect();
+            held.seen = paths
+                .into_iter()
+                .map(|path| (path.clone(), stamp(&path)))
+                .collect();
             match load() {
                 Ok(loaded) => {
                     held.key = Some(Arc::new(loaded.pair));
@@ -105,7 +126,11 @@ impl Certificates {
             }
         }
         held.used = true;
-        Found { key: held.key.clone(), failure: held.failure.clone(), repaired: held.repaired }
+        Found {
+            key: held.key.clone(),
+            failure: held.failure.clone(),
+            repaired: held.repaired,
+        }
     }
 }
 

@@ -32,11 +32,16 @@ impl ControlLink {
     /// The Control API's answer; 500 when answering panicked, which the log then holds.
     pub async fn ask(&self, request: ControlRequest) -> http::Response<Bytes> {
         let api = self.api.clone();
-        match self.runtime.spawn(async move { api.handle(request).await }).await {
+        match self
+            .runtime
+            .spawn(async move { api.handle(request).await })
+            .await
+        {
             Ok(response) => response,
             Err(error) => {
                 tracing::error!(%error, "the control API failed to answer");
-                let mut response = http::Response::new(Bytes::from_static(b"Internal Server Error\n"));
+                let mut response =
+                    http::Response::new(Bytes::from_static(b"Internal Server Error\n"));
                 *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
                 response
             }

@@ -79,7 +79,11 @@ struct Seen {
 impl Loader {
     /// A loader with nothing loaded.
     pub fn new(config: Arc<GatewayConfig>, builder: Builder) -> Self {
-        Self { config, builder, seen: None }
+        Self {
+            config,
+            builder,
+            seen: None,
+        }
     }
 
     /// Reads what is there now and builds a snapshot of it. Unchanged files are not parsed again.
@@ -100,7 +104,10 @@ impl Loader {
                 },
                 Err(error) => {
                     // Asking again and again would only say the same.
-                    self.seen = old.map(|seen| Seen { fingerprint: now, ..seen });
+                    self.seen = old.map(|seen| Seen {
+                        fingerprint: now,
+                        ..seen
+                    });
                     return Err(error.into());
                 }
             },
@@ -141,7 +148,11 @@ impl Engine {
     /// An engine that has loaded nothing, and the requests it will be sent.
     pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Request>) {
         let (requests, received) = mpsc::unbounded_channel();
-        let engine = Self { readiness: AtomicU8::new(0), loaded: ArcSwap::default(), requests };
+        let engine = Self {
+            readiness: AtomicU8::new(0),
+            loaded: ArcSwap::default(),
+            requests,
+        };
         (Arc::new(engine), received)
     }
 
@@ -192,7 +203,12 @@ impl Runtime for Engine {
 impl ControlLoop {
     /// Serves requests for reloads and watches files until the process ends.
     pub async fn run(mut self, mut loader: Loader, mut requests: mpsc::UnboundedReceiver<Request>) {
-        let mut interval = tokio::time::interval(self.config.definitions.reload_interval.max(Duration::from_millis(50)));
+        let mut interval = tokio::time::interval(
+            self.config
+                .definitions
+                .reload_interval
+                .max(Duration::from_millis(50)),
+        );
         let mut watch = tokio::time::interval(WATCH);
         let mut rotation = tokio::time::interval(ROTATION_CHECK);
         for timer in [&mut interval, &mut watch, &mut rotation] {
@@ -245,24 +261,35 @@ impl ControlLoop {
                     tracing::error!("{failure}");
                 }
             }
-            Err(error) => tracing::error!("reload failed, the configuration in force stays: {error}"),
+            Err(error) => {
+                tracing::error!("reload failed, the configuration in force stays: {error}")
+            }
         }
         self.registry.reload_finished(good, begun.elapsed());
         loader
     }
 
     /// Puts a snapshot in force and opens and closes ports to match; which ports could not be opened.
-    pub fn put_in_force(&mut self, built: Built, files: Arc<Vec<DefinitionFile>>) -> Vec<BindError> {
+    pub fn put_in_force(
+        &mut self,
+        built: Built,
+        files: Arc<Vec<DefinitionFile>>,
+    ) -> Vec<BindError> {
         let wanted: BTreeSet<u16> = built.snapshot.ports.keys().copied().collect();
         for port in self.open.difference(&wanted) {
             self.tell_all(|| Order::Unlisten { port: *port });
         }
         let generation = built.snapshot.generation;
         self.say(&built.findings);
-        self.registry.set_loaded(generation, built.served, built.quarantine.len());
+        self.registry
+            .set_loaded(generation, built.served, built.quarantine.len());
         self.registry.set_certificates(built.certificates);
         self.live.replace(built.snapshot);
-        self.engine.set_loaded(LoadedSet { generation, files, quarantine: built.quarantine });
+        self.engine.set_loaded(LoadedSet {
+            generation,
+            files,
+            quarantine: built.quarantine,
+        });
         let mut failures = Vec::new();
         let new: Vec<u16> = wanted.difference(&self.open).copied().collect();
         self.open.retain(|port| wanted.contains(port));
@@ -327,6 +354,8 @@ fn rotate(loader: &mut Loader) {
     match loader.builder.tickets().rotate(SystemTime::now()) {
         Ok(true) => tracing::info!("session ticket keys rotated"),
         Ok(false) => {}
-        Err(error) => tracing::error!(%error, "session ticket keys could not be rotated; the old ones stay"),
+        Err(error) => {
+            tracing::error!(%error, "session ticket keys could not be rotated; the old ones stay")
+        }
     }
 }

@@ -26,7 +26,9 @@ pub struct BindError {
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program, or another gateway, has it: stop that or choose another port",
+        io::ErrorKind::AddrInUse => {
+            "; another program, or another gateway, has it: stop that or choose another port"
+        }
         io::ErrorKind::PermissionDenied => {
             "; ports below 1024 need CAP_NET_BIND_SERVICE (see packaging/portcullis.service)"
         }
@@ -40,7 +42,11 @@ fn hint(error: &io::Error) -> &'static str {
 ///
 /// # Errors
 /// [`BindError`]; sockets already opened are closed.
-pub fn open(address: Option<IpAddr>, port: u16, workers: usize) -> Result<(u16, Vec<TcpListener>), BindError> {
+pub fn open(
+    address: Option<IpAddr>,
+    port: u16,
+    workers: usize,
+) -> Result<(u16, Vec<TcpListener>), BindError> {
     refuse_taken(address, port)?;
     let first = match address {
         Some(address) => bind(SocketAddr::new(address, port), false)?,
@@ -70,7 +76,11 @@ fn refuse_taken(address: Option<IpAddr>, port: u16) -> Result<(), BindError> {
     }
     let address = SocketAddr::new(address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port);
     let alone = || -> io::Result<()> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())
     };
@@ -79,7 +89,11 @@ fn refuse_taken(address: Option<IpAddr>, port: u16) -> Result<(), BindError> {
 
 fn bind(address: SocketAddr, both_families: bool) -> Result<TcpListener, BindError> {
     let bind = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         if address.is_ipv6() {
             socket.set_only_v6(!both_families)?;
         }

@@ -23,7 +23,11 @@ impl Live {
     /// Starts with a first snapshot.
     pub fn new(first: Snapshot) -> Self {
         let generation = AtomicU64::new(first.generation);
-        Self { current: ArcSwap::from_pointee(first), generation, past: Mutex::default() }
+        Self {
+            current: ArcSwap::from_pointee(first),
+            generation,
+            past: Mutex::default(),
+        }
     }
 
     /// Generation of the current snapshot.
@@ -41,14 +45,20 @@ impl Live {
         let generation = next.generation;
         let old = self.current.swap(Arc::new(next));
         self.generation.store(generation, Ordering::Release);
-        let mut past = self.past.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut past = self
+            .past
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         past.push(old);
         past.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
     /// Takes apart past snapshots that nobody holds. Control side only.
     pub fn bury(&self) {
-        let mut past = self.past.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut past = self
+            .past
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         past.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 }

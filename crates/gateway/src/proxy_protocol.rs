@@ -52,11 +52,19 @@ pub enum HeaderError {
 pub fn parse(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
     let common = bytes.len().min(V2_SIGNATURE.len());
     if bytes[..common] == V2_SIGNATURE[..common] {
-        return if common == V2_SIGNATURE.len() { parse_v2(bytes) } else { Ok(None) };
+        return if common == V2_SIGNATURE.len() {
+            parse_v2(bytes)
+        } else {
+            Ok(None)
+        };
     }
     let common = bytes.len().min(6);
     if bytes[..common] == b"PROXY "[..common] {
-        return if common == 6 { parse_v1(bytes) } else { Ok(None) };
+        return if common == 6 {
+            parse_v1(bytes)
+        } else {
+            Ok(None)
+        };
     }
     Err(HeaderError::Missing)
 }
@@ -64,7 +72,11 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
 fn parse_v1(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
     let window = &bytes[..bytes.len().min(MAX_V1)];
     let Some(end) = memchr::memmem::find(window, b"\r\n") else {
-        return if bytes.len() >= MAX_V1 { Err(HeaderError::MalformedV1) } else { Ok(None) };
+        return if bytes.len() >= MAX_V1 {
+            Err(HeaderError::MalformedV1)
+        } else {
+            Ok(None)
+        };
     };
     let length = end + 2;
     let line = std::str::from_utf8(&window[..end]).map_err(|_| HeaderError::MalformedV1)?;
@@ -86,13 +98,20 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
         }
     };
     let port = |text: &str| -> Option<u16> {
-        let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit())
+            && (text == "0" || !text.starts_with('0'));
         plain.then(|| text.parse().ok()).flatten()
     };
-    match (address(source), address(target), port(source_port), port(target_port)) {
-        (Some(ip), Some(_), Some(port), Some(_)) => {
-            Ok(Some(Header::Client { source: SocketAddr::new(ip, port), length }))
-        }
+    match (
+        address(source),
+        address(target),
+        port(source_port),
+        port(target_port),
+    ) {
+        (Some(ip), Some(_), Some(port), Some(_)) => Ok(Some(Header::Client {
+            source: SocketAddr::new(ip, port),
+            length,
+        })),
         _ => Err(HeaderError::MalformedV1),
     }
 }
@@ -136,7 +155,10 @@ mod tests {
     use super::*;
 
     fn client(source: &str, length: usize) -> Result<Option<Header>, HeaderError> {
-        Ok(Some(Header::Client { source: source.parse().expect("address"), length }))
+        Ok(Some(Header::Client {
+            source: source.parse().expect("address"),
+            length,
+        }))
     }
 
     fn v2(command: u8, family: u8, payload: &[u8]) -> Vec<u8> {
@@ -151,8 +173,14 @@ mod tests {
     fn version_1_names_the_client() {
         let line = b"PROXY TCP4 192.0.2.1 192.0.2.9 56324 443\r\nGET /";
         assert_eq!(parse(line), client("192.0.2.1:56324", 42));
-        assert_eq!(parse(b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n"), client("[2001:db8::1]:1", 32));
-        assert_eq!(parse(b"PROXY UNKNOWN whatever\r\n"), Ok(Some(Header::Local { length: 24 })));
+        assert_eq!(
+            parse(b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n"),
+            client("[2001:db8::1]:1", 32)
+        );
+        assert_eq!(
+            parse(b"PROXY UNKNOWN whatever\r\n"),
+            Ok(Some(Header::Local { length: 24 }))
+        );
         for cut in 0..42 {
             assert_eq!(parse(&line[..cut]), Ok(None), "{cut}");
         }
@@ -164,7 +192,10 @@ mod tests {
         assert_eq!(parse(&v2(1, 1, &payload)), client("192.0.2.1:56324", 28));
         payload.extend([0x04, 0, 1, 7]); // an extension
         assert_eq!(parse(&v2(1, 1, &payload)), client("192.0.2.1:56324", 32));
-        assert_eq!(parse(&v2(0, 0, &[])), Ok(Some(Header::Local { length: 16 })));
+        assert_eq!(
+            parse(&v2(0, 0, &[])),
+            Ok(Some(Header::Local { length: 16 }))
+        );
         let whole = v2(1, 1, &payload);
         for cut in 0..whole.len() {
             assert_eq!(parse(&whole[..cut]), Ok(None), "{cut}");
@@ -183,9 +214,16 @@ mod tests {
             "PROXY UDP4 192.0.2.1 192.0.2.9 1 2\r\n",
             "PROXY TCP4 192.0.2.1 192.0.2.9 1 2 3\r\n",
         ] {
-            assert_eq!(parse(line.as_bytes()), Err(HeaderError::MalformedV1), "{line}");
+            assert_eq!(
+                parse(line.as_bytes()),
+                Err(HeaderError::MalformedV1),
+                "{line}"
+            );
         }
-        assert_eq!(parse(&[b"PROXY ".as_slice(), &[b'x'; 120]].concat()), Err(HeaderError::MalformedV1));
+        assert_eq!(
+            parse(&[b"PROXY ".as_slice(), &[b'x'; 120]].concat()),
+            Err(HeaderError::MalformedV1)
+        );
         assert_eq!(parse(&v2(1, 1, &[1, 2, 3])), Err(HeaderError::MalformedV2));
         assert_eq!(parse(&v2(7, 1, &[0; 12])), Err(HeaderError::MalformedV2));
     }

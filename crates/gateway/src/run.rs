@@ -97,8 +97,14 @@ pub struct Report {
 pub fn check(config: &GatewayConfig) -> Result<Report, StartError> {
     let config = Arc::new(config.clone());
     let builder = Builder::new(config.clone(), Arc::new(Registry::new(VERSION)))?;
-    let (built, _) = Loader::new(config, builder).load().map_err(StartError::Load)?;
-    Ok(Report { findings: built.findings, quarantine: built.quarantine, routes: built.routes })
+    let (built, _) = Loader::new(config, builder)
+        .load()
+        .map_err(StartError::Load)?;
+    Ok(Report {
+        findings: built.findings,
+        quarantine: built.quarantine,
+        routes: built.routes,
+    })
 }
 
 /// Runs a gateway until it is told to stop (TERM, INT).
@@ -110,13 +116,17 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let settings = Arc::new(Settings::of(&config, cores));
 
     // The main port first: port 0 becomes a real one before anything is built on it.
-    let (main_port, main_sockets) = listen::open(config.listen.address, config.listen.port, settings.workers)?;
+    let (main_port, main_sockets) =
+        listen::open(config.listen.address, config.listen.port, settings.workers)?;
     if main_port != config.listen.port {
         config.listen.port_was_chosen(main_port);
     }
     let config = Arc::new(config);
     let control_sockets = match config.listen.control_port.filter(|port| *port != main_port) {
-        Some(port) => Some((port, listen::open(config.listen.address, port, settings.workers)?.1)),
+        Some(port) => Some((
+            port,
+            listen::open(config.listen.address, port, settings.workers)?.1,
+        )),
         None => None,
     };
 
@@ -131,12 +141,19 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         .enable_all()
         .build()?;
     let (engine, requests) = Engine::new();
-    let api = Arc::new(ControlApi::new(config.clone(), engine.clone(), registry.clone()));
+    let api = Arc::new(ControlApi::new(
+        config.clone(),
+        engine.clone(),
+        registry.clone(),
+    ));
     let control = ControlLink::new(api, runtime.handle().clone());
     let (access_log, log_writer) = AccessLog::start(&config.logs, io::stdout())?;
     registry.watch(&access_log);
 
-    let live = Arc::new(Live::new(Snapshot { generation: 0, ports: Default::default() }));
+    let live = Arc::new(Live::new(Snapshot {
+        generation: 0,
+        ports: Default::default(),
+    }));
     let mut orders = Vec::new();
     let (gone, mut workers_gone) = mpsc::unbounded_channel::<()>();
     for id in 0..settings.workers {
@@ -151,12 +168,14 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
             orders: received,
         };
         let gone = gone.clone();
-        std::thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
-            if let Err(error) = seed.run() {
-                tracing::error!(%error, "a worker could not run");
-            }
-            let _ = gone.send(());
-        })?;
+        std::thread::Builder::new()
+            .name(format!("worker-{id}"))
+            .spawn(move || {
+                if let Err(error) = seed.run() {
+                    tracing::error!(%error, "a worker could not run");
+                }
+                let _ = gone.send(());
+            })?;
         orders.push(order);
     }
     drop(gone);
@@ -172,7 +191,9 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     };
     // Ports whose sockets stand are open before the snapshot opens the rest.
     control_loop.open.insert(main_port);
-    control_loop.open.extend(control_sockets.iter().map(|(port, _)| *port));
+    control_loop
+        .open
+        .extend(control_sockets.iter().map(|(port, _)| *port));
     for failure in control_loop.put_in_force(built, files) {
         tracing::error!("{failure}");
     }
@@ -224,8 +245,15 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         // Draining: say so first, so that load balancers stop sending; then let go.
         engine.set_readiness(Readiness::Draining);
         notify(&[sd_notify::NotifyState::Stopping]);
-        let (delay, patience) = (config.control.graceful_shutdown_delay, config.control.graceful_shutdown_timeout);
-        tracing::info!(?delay, ?patience, "stopping: requests in flight may finish; a second signal ends at once");
+        let (delay, patience) = (
+            config.control.graceful_shutdown_delay,
+            config.control.graceful_shutdown_timeout,
+        );
+        tracing::info!(
+            ?delay,
+            ?patience,
+            "stopping: requests in flight may finish; a second signal ends at once"
+        );
         let drain = async {
             tokio::time::sleep(delay).await;
             for order in &orders {
@@ -235,7 +263,9 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
             match tokio::time::timeout(patience, all_gone).await {
                 Ok(()) => Stopped::Drained,
                 Err(_) => {
-                    tracing::warn!("the deadline for stopping has passed; connections that are left are cut");
+                    tracing::warn!(
+                        "the deadline for stopping has passed; connections that are left are cut"
+                    );
                     Stopped::Cut
                 }
             }

@@ -93,7 +93,10 @@ impl RunningApi {
     pub fn timeout(&self, method: &str, path: &str) -> Option<Duration> {
         self.timeouts
             .iter()
-            .find(|rule| rule.method.as_deref().is_none_or(|wanted| wanted == method) && rule.path.is_match(path))
+            .find(|rule| {
+                rule.method.as_deref().is_none_or(|wanted| wanted == method)
+                    && rule.path.is_match(path)
+            })
             .map(|rule| rule.timeout)
             .or(self.api.enforce_timeout)
     }

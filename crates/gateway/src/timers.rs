@@ -53,24 +53,42 @@ pub struct Elapsed;
 impl Timers {
     /// No deadlines yet. [`Timers::sweep`] must run for any to fire.
     pub fn new() -> Rc<Self> {
-        Rc::new(Self { slots: RefCell::new(Slab::new()), wake_sweep: Notify::new(), sweeping: Cell::new(false) })
+        Rc::new(Self {
+            slots: RefCell::new(Slab::new()),
+            wake_sweep: Notify::new(),
+            sweeping: Cell::new(false),
+        })
     }
 
     /// A deadline `after` from now.
     pub fn deadline(self: &Rc<Self>, after: Duration) -> Deadline {
-        Deadline { timers: self.clone(), at: Instant::now().checked_add(after), idle: false, key: None }
+        Deadline {
+            timers: self.clone(),
+            at: Instant::now().checked_add(after),
+            idle: false,
+            key: None,
+        }
     }
 
     /// A deadline that never passes until it is set.
     pub fn never(self: &Rc<Self>) -> Deadline {
-        Deadline { timers: self.clone(), at: None, idle: false, key: None }
+        Deadline {
+            timers: self.clone(),
+            at: None,
+            idle: false,
+            key: None,
+        }
     }
 
     /// Runs `work` until it is done or `after` has passed.
     ///
     /// # Errors
     /// [`Elapsed`].
-    pub async fn within<F: Future>(self: &Rc<Self>, after: Duration, work: F) -> Result<F::Output, Elapsed> {
+    pub async fn within<F: Future>(
+        self: &Rc<Self>,
+        after: Duration,
+        work: F,
+    ) -> Result<F::Output, Elapsed> {
         self.deadline(after).guard(work).await
     }
 
@@ -79,7 +97,11 @@ impl Timers {
     ///
     /// # Errors
     /// [`Elapsed`].
-    pub async fn while_idle<F: Future>(self: &Rc<Self>, after: Duration, work: F) -> Result<F::Output, Elapsed> {
+    pub async fn while_idle<F: Future>(
+        self: &Rc<Self>,
+        after: Duration,
+        work: F,
+    ) -> Result<F::Output, Elapsed> {
         self.idle_deadline(after).guard(work).await
     }
 
@@ -93,7 +115,12 @@ impl Timers {
     /// Ends every idle wait now.
     pub fn end_idle(&self) {
         let now = Instant::now();
-        for (_, slot) in self.slots.borrow_mut().iter_mut().filter(|(_, slot)| slot.idle) {
+        for (_, slot) in self
+            .slots
+            .borrow_mut()
+            .iter_mut()
+            .filter(|(_, slot)| slot.idle)
+        {
             slot.at = Some(now);
             slot.waker.wake_by_ref();
         }
@@ -137,7 +164,11 @@ impl Deadline {
             if self.at.is_some_and(|at| at <= Instant::now()) {
                 return Poll::Ready(Elapsed);
             }
-            let slot = Slot { at: self.at, idle: self.idle, waker: cx.waker().clone() };
+            let slot = Slot {
+                at: self.at,
+                idle: self.idle,
+                waker: cx.waker().clone(),
+            };
             self.key = Some(self.timers.slots.borrow_mut().insert(slot));
             if !self.timers.sweeping.replace(true) {
                 self.timers.wake_sweep.notify_one();
@@ -190,7 +221,10 @@ mod tests {
     use super::*;
 
     fn on_worker<F: Future>(work: impl FnOnce(Rc<Timers>) -> F) -> F::Output {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("runtime");
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let timers = Timers::new();
             let sweeper = timers.clone();
@@ -202,7 +236,10 @@ mod tests {
     #[test]
     fn work_that_finishes_in_time_registers_nothing() {
         on_worker(|timers| async move {
-            assert_eq!(timers.within(Duration::from_secs(9), async { 7 }).await, Ok(7));
+            assert_eq!(
+                timers.within(Duration::from_secs(9), async { 7 }).await,
+                Ok(7)
+            );
             assert!(timers.slots.borrow().is_empty());
         });
     }
@@ -211,7 +248,10 @@ mod tests {
     fn work_that_never_finishes_ends_with_its_deadline_and_frees_its_slot() {
         on_worker(|timers| async move {
             let forever = std::future::pending::<()>();
-            assert_eq!(timers.within(Duration::from_millis(1), forever).await, Err(Elapsed));
+            assert_eq!(
+                timers.within(Duration::from_millis(1), forever).await,
+                Err(Elapsed)
+            );
             assert!(timers.slots.borrow().is_empty());
         });
     }

@@ -47,7 +47,11 @@ const DIRECT: usize = 16 * 1024;
 impl Transport {
     /// A bare socket; `early` are bytes already read from it.
     pub fn plain(socket: TcpStream, early: Chunk) -> Self {
-        Self::Plain(Plain { socket, early, output: Output::new() })
+        Self::Plain(Plain {
+            socket,
+            early,
+            output: Output::new(),
+        })
     }
 
     /// Reads into the free space of `chunk`; zero means the peer ended its side.
@@ -55,7 +59,11 @@ impl Transport {
     /// # Errors
     /// What the socket or the TLS engine says; under TLS an end without goodbye is
     /// `UnexpectedEof`.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<io::Result<usize>> {
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut Chunk,
+    ) -> Poll<io::Result<usize>> {
         let result = match self {
             Self::Tls(tls) => {
                 let space = chunk.space();
@@ -109,7 +117,11 @@ impl Transport {
     /// # Errors
     /// What the socket says.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.waiting() < OUTPUT_TARGET { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
+        if self.waiting() < OUTPUT_TARGET {
+            Poll::Ready(Ok(()))
+        } else {
+            self.poll_flush(cx)
+        }
     }
 
     /// Takes all of a small piece (a head, a chunk size) without waiting.
@@ -224,7 +236,11 @@ impl Plain {
 
 /// For the HTTP/2 engine, which does its own framing and flushing.
 impl AsyncRead for Transport {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, into),
             Self::Plain(plain) if !plain.early.is_empty() => {
@@ -239,7 +255,11 @@ impl AsyncRead for Transport {
 }
 
 impl AsyncWrite for Transport {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.get_mut().poll_push(cx, bytes)
     }
 

@@ -91,7 +91,9 @@ impl Worker {
             return held.clone();
         }
         drop(held);
-        let fresh = Rc::new(Held { snapshot: self.live.load() });
+        let fresh = Rc::new(Held {
+            snapshot: self.live.load(),
+        });
         self.held.replace(fresh.clone());
         fresh
     }
@@ -114,7 +116,10 @@ impl Worker {
             return None;
         }
         *count += 1;
-        Some(HandshakePlace { worker: self.clone(), address })
+        Some(HandshakePlace {
+            worker: self.clone(),
+            address,
+        })
     }
 
     /// Counts a connection until the value is dropped.
@@ -193,7 +198,9 @@ impl WorkerSeed {
 }
 
 async fn work(seed: WorkerSeed) {
-    let held = Rc::new(Held { snapshot: seed.live.load() });
+    let held = Rc::new(Held {
+        snapshot: seed.live.load(),
+    });
     let worker = Rc::new(Worker {
         settings: seed.settings,
         timers: Timers::new(),

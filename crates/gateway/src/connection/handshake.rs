@@ -53,7 +53,11 @@ pub(super) async fn accept(
     stream.prefill(early.data());
     drop(early);
     let handshake = poll_fn(|cx| stream.poll_handshake(cx));
-    match worker.timers.within(worker.settings.handshake_timeout, handshake).await {
+    match worker
+        .timers
+        .within(worker.settings.handshake_timeout, handshake)
+        .await
+    {
         Ok(Ok(())) => {
             let negotiated = Negotiated::of(stream.ssl());
             worker.counters.handshake_done(&negotiated);

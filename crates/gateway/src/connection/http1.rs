@@ -44,18 +44,33 @@ enum After {
 }
 
 /// Serves a connection to its end. `early` are bytes already read.
-pub(super) async fn serve(worker: &Rc<Worker>, mut transport: Transport, early: Chunk, peer: Rc<Peer>) {
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    mut transport: Transport,
+    early: Chunk,
+    peer: Rc<Peer>,
+) {
     let mut chunk = early;
     loop {
         if chunk.is_empty() {
             let first_byte = poll_fn(|cx| transport.poll_fill(cx, &mut chunk));
-            match worker.timers.while_idle(worker.settings.idle_timeout, first_byte).await {
+            match worker
+                .timers
+                .while_idle(worker.settings.idle_timeout, first_byte)
+                .await
+            {
                 Ok(Ok(n)) if n > 0 => {}
                 Ok(Ok(_)) | Err(_) => break,
                 Ok(Err(_)) => return,
             }
         }
-        let (after, left) = Box::pin(request(worker, &mut transport, std::mem::take(&mut chunk), &peer)).await;
+        let (after, left) = Box::pin(request(
+            worker,
+            &mut transport,
+            std::mem::take(&mut chunk),
+            &peer,
+        ))
+        .await;
         chunk = left;
         match after {
             After::KeepAlive => {}
@@ -71,18 +86,36 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut transport: Transport, early: 
     transport.queue_goodbye();
     if transport.waiting() > 0 {
         let goodbye = poll_fn(|cx| transport.poll_flush(cx));
-        let _ = worker.timers.within(worker.settings.handshake_timeout, goodbye).await;
+        let _ = worker
+            .timers
+            .within(worker.settings.handshake_timeout, goodbye)
+            .await;
     }
 }
 
 /// Reads one request and answers it.
-async fn request(worker: &Rc<Worker>, transport: &mut Transport, early: Chunk, peer: &Rc<Peer>) -> (After, Chunk) {
+async fn request(
+    worker: &Rc<Worker>,
+    transport: &mut Transport,
+    early: Chunk,
+    peer: &Rc<Peer>,
+) -> (After, Chunk) {
     let mut reader = Reader::default();
     reader.chunk = early;
     let mut writer = Writer::default();
     let mut record = Record::begin(worker, peer);
     let after = match read_head(worker, transport, &mut reader, peer, &mut record).await {
-        Ok(Some(read)) => answer(worker, transport, &mut reader, &mut writer, &mut record, read).await,
+        Ok(Some(read)) => {
+            answer(
+                worker,
+                transport,
+                &mut reader,
+                &mut writer,
+                &mut record,
+                read,
+            )
+            .await
+        }
         Ok(None) => After::Drop,
         Err(error) => {
             // The rest of what the client sends has no meaning any more.
@@ -118,7 +151,10 @@ async fn read_head(
     peer: &Rc<Peer>,
     record: &mut Record,
 ) -> Result<Option<Read>, HeadError> {
-    let limits = HeadLimits { bytes: worker.settings.head_bytes, fields: worker.settings.head_fields };
+    let limits = HeadLimits {
+        bytes: worker.settings.head_bytes,
+        fields: worker.settings.head_fields,
+    };
     // The common case: the whole head came with the first bytes, and no deadline is needed.
     if let Some(read) = try_head(worker, reader, limits, peer, record)? {
         return Ok(Some(read));
@@ -159,7 +195,12 @@ fn try_head(
     Ok(Some(read))
 }
 
-fn decide(worker: &Rc<Worker>, head: &RequestHead<'_, '_>, peer: &Rc<Peer>, record: &mut Record) -> Read {
+fn decide(
+    worker: &Rc<Worker>,
+    head: &RequestHead<'_, '_>,
+    peer: &Rc<Peer>,
+    record: &mut Record,
+) -> Read {
     let view = RequestView {
         method: head.method,
         host: head.host,
@@ -241,16 +282,31 @@ async fn answer(
     match switched {
         None => finish(worker, transport, writer, after).await,
         Some(upstream) => {
-            if poll_fn(|cx| writer.poll_flush(transport, cx)).await.is_err() {
+            if poll_fn(|cx| writer.poll_flush(transport, cx))
+                .await
+                .is_err()
+            {
                 return After::Drop;
             }
-            switch(worker, transport, std::mem::take(&mut reader.chunk), upstream, record).await
+            switch(
+                worker,
+                transport,
+                std::mem::take(&mut reader.chunk),
+                upstream,
+                record,
+            )
+            .await
         }
     }
 }
 
 /// Sends what is left of the response, with the goodbye in the same write when it is the last.
-async fn finish(worker: &Rc<Worker>, transport: &mut Transport, writer: &mut Writer, after: After) -> After {
+async fn finish(
+    worker: &Rc<Worker>,
+    transport: &mut Transport,
+    writer: &mut Writer,
+    after: After,
+) -> After {
     if writer.hand_over(transport).is_err() {
         return After::Drop;
     }
@@ -258,7 +314,11 @@ async fn finish(worker: &Rc<Worker>, transport: &mut Transport, writer: &mut Wri
         transport.queue_goodbye();
     }
     let flush = poll_fn(|cx| transport.poll_flush(cx));
-    match worker.timers.within(worker.settings.write_timeout, flush).await {
+    match worker
+        .timers
+        .within(worker.settings.write_timeout, flush)
+        .await
+    {
         Ok(Ok(())) => after,
         Ok(Err(_)) | Err(_) => After::Drop,
     }
@@ -335,7 +395,11 @@ async fn ask_control(
     client.end(None)
 }
 
-fn client<'c>(transport: &'c mut Transport, reader: &'c mut Reader, writer: &'c mut Writer) -> Http1Client<'c> {
+fn client<'c>(
+    transport: &'c mut Transport,
+    reader: &'c mut Reader,
+    writer: &'c mut Writer,
+) -> Http1Client<'c> {
     Http1Client {
         transport,
         reader,

@@ -109,7 +109,12 @@ pub(super) async fn serve(worker: &Rc<Worker>, transport: Transport, peer: Rc<Pe
 }
 
 /// Answers one request.
-async fn stream(worker: &Rc<Worker>, peer: &Rc<Peer>, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+async fn stream(
+    worker: &Rc<Worker>,
+    peer: &Rc<Peer>,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
     let (parts, body) = request.into_parts();
     let mut record = Record::begin(worker, peer);
     let head_request = parts.method == http::Method::HEAD;
@@ -117,9 +122,17 @@ async fn stream(worker: &Rc<Worker>, peer: &Rc<Peer>, request: http::Request<Rec
         .uri
         .authority()
         .map(|authority| authority.as_str())
-        .or_else(|| parts.headers.get("host").and_then(|host| host.to_str().ok()))
+        .or_else(|| {
+            parts
+                .headers
+                .get("host")
+                .and_then(|host| host.to_str().ok())
+        })
         .unwrap_or("");
-    let declared = parts.headers.get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+    let declared = parts
+        .headers
+        .get("content-length")
+        .and_then(|value| value.to_str().ok()?.parse().ok());
     let framing = match declared {
         _ if body.is_end_stream() => Framing::Length(0),
         Some(length) => Framing::Length(length),
@@ -140,7 +153,12 @@ async fn stream(worker: &Rc<Worker>, peer: &Rc<Peer>, request: http::Request<Rec
         plan::bad_request()
     } else {
         let held = worker.snapshot();
-        match held.snapshot.ports.get(&peer.listener).map(|port| (port, &port.service)) {
+        match held
+            .snapshot
+            .ports
+            .get(&peer.listener)
+            .map(|port| (port, &port.service))
+        {
             Some((port, Service::Http(service))) => plan::plan(worker, port, service, peer, &view),
             _ => plan::gone(),
         }

@@ -33,7 +33,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, port: u16) {
     // The listener may have left the snapshot a moment ago.
     let held = worker.snapshot();
-    let Some(listener) = held.snapshot.ports.get(&port) else { return };
+    let Some(listener) = held.snapshot.ports.get(&port) else {
+        return;
+    };
 
     // Who is it? Behind a load balancer, only its header tells.
     let (socket, address, early) = if listener.proxy_protocol {
@@ -48,7 +50,16 @@ pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, 
     // Until a TLS handshake ends we know no more than that.
     let (mut transport, negotiated) = match &listener.tls {
         None => (Transport::plain(socket, early), None),
-        Some(tls) => match Box::pin(handshake::accept(worker, tls, socket, address, early, listener.protocol)).await {
+        Some(tls) => match Box::pin(handshake::accept(
+            worker,
+            tls,
+            socket,
+            address,
+            early,
+            listener.protocol,
+        ))
+        .await
+        {
             Some((transport, negotiated)) => (transport, Some(negotiated)),
             None => return,
         },
@@ -56,7 +67,9 @@ pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, 
 
     match &listener.service {
         Service::Tcp { .. } => {
-            let server_name = negotiated.as_ref().and_then(|facts| facts.server_name.clone());
+            let server_name = negotiated
+                .as_ref()
+                .and_then(|facts| facts.server_name.clone());
             drop(held);
             Box::pin(tcp::serve(worker, transport, port, server_name.as_deref())).await;
         }
@@ -94,7 +107,11 @@ pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, 
 }
 
 /// Reads the PROXY header that must come first; the socket, the client's address, and what followed.
-async fn vouched(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr) -> Option<(TcpStream, IpAddr, Chunk)> {
+async fn vouched(
+    worker: &Rc<Worker>,
+    socket: TcpStream,
+    address: SocketAddr,
+) -> Option<(TcpStream, IpAddr, Chunk)> {
     use tokio::io::AsyncRead;
     let mut socket = socket;
     let mut chunk = Chunk::new();
@@ -119,7 +136,11 @@ async fn vouched(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr) ->
             chunk.filled(n);
         }
     };
-    let header = worker.timers.within(worker.settings.handshake_timeout, read).await.ok()??;
+    let header = worker
+        .timers
+        .within(worker.settings.handshake_timeout, read)
+        .await
+        .ok()??;
     let (length, client) = match header {
         Header::Client { source, length } => (length, source.ip()),
         Header::Local { length } => (length, address.ip()),
@@ -133,7 +154,10 @@ async fn knows_http2(worker: &Rc<Worker>, transport: &mut Transport) -> Option<O
     let mut chunk = Chunk::new();
     let read = async {
         loop {
-            let n = poll_fn(|cx| transport.poll_fill(cx, &mut chunk)).await.ok().filter(|n| *n > 0)?;
+            let n = poll_fn(|cx| transport.poll_fill(cx, &mut chunk))
+                .await
+                .ok()
+                .filter(|n| *n > 0)?;
             let _ = n;
             let common = chunk.len().min(PREFACE.len());
             if common == PREFACE.len() || chunk.data()[..common] != PREFACE[..common] {
@@ -141,6 +165,10 @@ async fn knows_http2(worker: &Rc<Worker>, transport: &mut Transport) -> Option<O
             }
         }
     };
-    worker.timers.while_idle(worker.settings.idle_timeout, read).await.ok()??;
+    worker
+        .timers
+        .while_idle(worker.settings.idle_timeout, read)
+        .await
+        .ok()??;
     Some(Some(chunk))
 }

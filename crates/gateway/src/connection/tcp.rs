@@ -12,12 +12,22 @@ use crate::{
 };
 
 /// Relays a connection to the service that its port and server name choose.
-pub(super) async fn serve(worker: &Rc<Worker>, mut client: Transport, port: u16, server_name: Option<&str>) {
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    mut client: Transport,
+    port: u16,
+    server_name: Option<&str>,
+) {
     let held = worker.snapshot();
-    let Some(Service::Tcp { table, apis }) = held.snapshot.ports.get(&port).map(|port| &port.service) else {
+    let Some(Service::Tcp { table, apis }) =
+        held.snapshot.ports.get(&port).map(|port| &port.service)
+    else {
         return;
     };
-    let api = table.pick(server_name).and_then(|route| apis.get(route.api_id())).cloned();
+    let api = table
+        .pick(server_name)
+        .and_then(|route| apis.get(route.api_id()))
+        .cloned();
     drop(held);
     let Some(api) = api else {
         tracing::info!(port, server_name, "no TCP service for this connection");
@@ -32,7 +42,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut client: Transport, port: u16,
         }
     };
     match tunnel::relay(&mut client, Chunk::new(), &mut upstream, Chunk::new()).await {
-        Ok(moved) => tracing::debug!(api_id = %api.api.id, up = moved.up, down = moved.down, "TCP connection ended"),
+        Ok(moved) => {
+            tracing::debug!(api_id = %api.api.id, up = moved.up, down = moved.down, "TCP connection ended")
+        }
         Err(error) => tracing::debug!(api_id = %api.api.id, %error, "TCP connection failed"),
     }
 }

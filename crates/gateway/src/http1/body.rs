@@ -92,7 +92,10 @@ impl BodyDecoder {
             Framing::Chunked => State::Size,
             Framing::UntilEnd => State::UntilEnd,
         };
-        Self { state, trailers: None }
+        Self {
+            state,
+            trailers: None,
+        }
     }
 
     /// True when the body is over.
@@ -116,7 +119,12 @@ impl BodyDecoder {
             match self.state {
                 State::Ended => return Ok(Decoded::End { skip }),
                 _ if rest.is_empty() => return Ok(Decoded::More { skip }),
-                State::UntilEnd => return Ok(Decoded::Content { skip, length: rest.len() }),
+                State::UntilEnd => {
+                    return Ok(Decoded::Content {
+                        skip,
+                        length: rest.len(),
+                    });
+                }
                 State::Length(left) | State::InChunk(left) => {
                     let length = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
                     return Ok(Decoded::Content { skip, length });
@@ -184,7 +192,11 @@ impl BodyDecoder {
 fn size_line(bytes: &[u8]) -> Result<Option<(u64, usize)>, BodyError> {
     let window = &bytes[..bytes.len().min(MAX_SIZE_LINE)];
     let Some(lf) = memchr::memchr(b'\n', window) else {
-        return if bytes.len() >= MAX_SIZE_LINE { Err(BodyError::Chunk) } else { Ok(None) };
+        return if bytes.len() >= MAX_SIZE_LINE {
+            Err(BodyError::Chunk)
+        } else {
+            Ok(None)
+        };
     };
     let Some(line) = window[..lf].strip_suffix(b"\r") else {
         return Err(BodyError::Chunk);
@@ -193,11 +205,16 @@ fn size_line(bytes: &[u8]) -> Result<Option<(u64, usize)>, BodyError> {
         Some(at) => (&line[..at], &line[at..]),
         None => (line, &[][..]),
     };
-    let no_controls = extension.iter().all(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f);
-    if size.is_empty() || size.len() > 15 || !size.iter().all(u8::is_ascii_hexdigit) || !no_controls {
+    let no_controls = extension
+        .iter()
+        .all(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f);
+    if size.is_empty() || size.len() > 15 || !size.iter().all(u8::is_ascii_hexdigit) || !no_controls
+    {
         return Err(BodyError::Chunk);
     }
-    let value = size.iter().fold(0u64, |value, digit| value << 4 | u64::from(hex(*digit)));
+    let value = size
+        .iter()
+        .fold(0u64, |value, digit| value << 4 | u64::from(hex(*digit)));
     Ok(Some((value, lf + 1)))
 }
 
@@ -218,14 +235,20 @@ fn trailers(bytes: &[u8]) -> Result<Option<(Option<Box<HeaderMap>>, usize)>, Bod
     let window = &bytes[..bytes.len().min(MAX_TRAILERS)];
     let Some(end) = memchr::memmem::find(window, b"\r\n\r\n") else {
         let bare = memchr::memchr_iter(b'\n', window).any(|at| at == 0 || window[at - 1] != b'\r');
-        return if bare || bytes.len() >= MAX_TRAILERS { Err(BodyError::Trailers) } else { Ok(None) };
+        return if bare || bytes.len() >= MAX_TRAILERS {
+            Err(BodyError::Trailers)
+        } else {
+            Ok(None)
+        };
     };
     let section = &window[..end + 4];
     if memchr::memchr_iter(b'\n', section).any(|at| at == 0 || section[at - 1] != b'\r') {
         return Err(BodyError::Trailers);
     }
     let mut parsed = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let Ok(httparse::Status::Complete((length, fields))) = httparse::parse_headers(section, &mut parsed) else {
+    let Ok(httparse::Status::Complete((length, fields))) =
+        httparse::parse_headers(section, &mut parsed)
+    else {
         return Err(BodyError::Trailers);
     };
     if length != section.len() {
@@ -233,7 +256,8 @@ fn trailers(bytes: &[u8]) -> Result<Option<(Option<Box<HeaderMap>>, usize)>, Bod
     }
     let mut map = HeaderMap::with_capacity(fields.len());
     for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BodyError::Trailers)?;
+        let name =
+            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BodyError::Trailers)?;
         let value = HeaderValue::from_bytes(field.value).map_err(|_| BodyError::Trailers)?;
         map.append(name, value);
     }
@@ -245,7 +269,11 @@ mod tests {
     use super::*;
 
     /// Feeds `bytes` in pieces of `step` and returns the content.
-    fn read(framing: Framing, bytes: &[u8], step: usize) -> Result<(Vec<u8>, Option<Box<HeaderMap>>), BodyError> {
+    fn read(
+        framing: Framing,
+        bytes: &[u8],
+        step: usize,
+    ) -> Result<(Vec<u8>, Option<Box<HeaderMap>>), BodyError> {
         let mut decoder = BodyDecoder::new(framing);
         let (mut held, mut content) = (Vec::new(), Vec::new());
         for piece in bytes.chunks(step) {
@@ -292,10 +320,18 @@ mod tests {
             "5\r\nhelloX\r\n0\r\n\r\n",
             "5;a=\x01\r\nhello\r\n0\r\n\r\n",
         ] {
-            assert_eq!(read(Framing::Chunked, text.as_bytes(), 64), Err(BodyError::Chunk), "{text:?}");
+            assert_eq!(
+                read(Framing::Chunked, text.as_bytes(), 64),
+                Err(BodyError::Chunk),
+                "{text:?}"
+            );
         }
         for text in ["0\r\nA: b\n\r\n", "0\r\n: b\r\n\r\n", "0\r\nA : b\r\n\r\n"] {
-            assert_eq!(read(Framing::Chunked, text.as_bytes(), 64), Err(BodyError::Trailers), "{text:?}");
+            assert_eq!(
+                read(Framing::Chunked, text.as_bytes(), 64),
+                Err(BodyError::Trailers),
+                "{text:?}"
+            );
         }
     }
 
@@ -303,6 +339,9 @@ mod tests {
     fn a_body_cut_short_is_an_error_unless_the_end_is_the_frame() {
         assert_eq!(read(Framing::Length(5), b"hell", 9), Err(BodyError::Cut));
         assert_eq!(read(Framing::Chunked, b"5\r\nhell", 9), Err(BodyError::Cut));
-        assert_eq!(read(Framing::UntilEnd, b"hell", 9).expect("valid").0, b"hell");
+        assert_eq!(
+            read(Framing::UntilEnd, b"hell", 9).expect("valid").0,
+            b"hell"
+        );
     }
 }

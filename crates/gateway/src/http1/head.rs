@@ -136,17 +136,22 @@ pub fn request<'h, 'b>(
     space: &'h mut FieldSpace<'b>,
 ) -> Result<Option<RequestHead<'h, 'b>>, HeadError> {
     let mut parsed = httparse::Request::new(&mut []);
-    let length = match parsed.parse_with_uninit_headers(bytes, &mut space[..limits.fields.min(MAX_FIELDS)]) {
+    let length = match parsed
+        .parse_with_uninit_headers(bytes, &mut space[..limits.fields.min(MAX_FIELDS)])
+    {
         Ok(httparse::Status::Complete(length)) if length <= limits.bytes => length,
         Ok(httparse::Status::Complete(_)) => return Err(HeadError::TooLarge),
-        Ok(httparse::Status::Partial) if bytes.len() >= limits.bytes => return Err(HeadError::TooLarge),
+        Ok(httparse::Status::Partial) if bytes.len() >= limits.bytes => {
+            return Err(HeadError::TooLarge);
+        }
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooManyFields),
         Err(httparse::Error::Version) => return Err(HeadError::Version),
         Err(_) => return Err(HeadError::Malformed),
     };
     refuse_bare_lf(&bytes[..length])?;
-    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
+    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
+    else {
         return Err(HeadError::Malformed);
     };
     let http10 = version == 0;
@@ -218,12 +223,16 @@ pub fn response<'h, 'b>(
 ) -> Result<Option<ResponseHead<'h, 'b>>, HeadError> {
     let mut parsed = httparse::Response::new(&mut []);
     let fields = &mut space[..limits.fields.min(MAX_FIELDS)];
-    let length = match httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut parsed, bytes, fields)
-    {
+    let length = match httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut parsed,
+        bytes,
+        fields,
+    ) {
         Ok(httparse::Status::Complete(length)) if length <= limits.bytes => length,
         Ok(httparse::Status::Complete(_)) => return Err(HeadError::TooLarge),
-        Ok(httparse::Status::Partial) if bytes.len() >= limits.bytes => return Err(HeadError::TooLarge),
+        Ok(httparse::Status::Partial) if bytes.len() >= limits.bytes => {
+            return Err(HeadError::TooLarge);
+        }
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooManyFields),
         Err(httparse::Error::Version) => return Err(HeadError::Version),
@@ -304,14 +313,19 @@ impl Facts {
 
 /// The members of a comma-separated field value, trimmed, empty ones left out.
 pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(|member| member.trim_ascii()).filter(|member| !member.is_empty())
+    value
+        .split(|byte| *byte == b',')
+        .map(|member| member.trim_ascii())
+        .filter(|member| !member.is_empty())
 }
 
 fn digits(value: &[u8]) -> Result<u64, HeadError> {
     if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
         return Err(HeadError::Framing);
     }
-    Ok(value.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+    Ok(value
+        .iter()
+        .fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
 fn refuse_bare_lf(head: &[u8]) -> Result<(), HeadError> {
@@ -323,7 +337,10 @@ fn refuse_bare_lf(head: &[u8]) -> Result<(), HeadError> {
 }
 
 /// Splits a target into the authority of the absolute form and the origin form.
-fn split_target<'b>(method: &str, target: &'b str) -> Result<(Option<&'b str>, &'b str), HeadError> {
+fn split_target<'b>(
+    method: &str,
+    target: &'b str,
+) -> Result<(Option<&'b str>, &'b str), HeadError> {
     if method == "CONNECT" {
         return Err(HeadError::Target);
     }
@@ -331,7 +348,11 @@ fn split_target<'b>(method: &str, target: &'b str) -> Result<(Option<&'b str>, &
         return Ok((None, target));
     }
     if target == "*" {
-        return if method == "OPTIONS" { Ok((None, target)) } else { Err(HeadError::Target) };
+        return if method == "OPTIONS" {
+            Ok((None, target))
+        } else {
+            Err(HeadError::Target)
+        };
     }
     let scheme_end = target.find("://").ok_or(HeadError::Target)?;
     let scheme = &target[..scheme_end];
@@ -354,7 +375,8 @@ fn split_target<'b>(method: &str, target: &'b str) -> Result<(Option<&'b str>, &
 /// True for `host`, `host:port`, `[v6]`, `[v6]:port`; an empty value is allowed by RFC 9110 7.2.
 pub fn is_authority(value: &str) -> bool {
     value.bytes().all(|byte| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
     })
 }
 
@@ -362,7 +384,10 @@ pub fn is_authority(value: &str) -> bool {
 mod tests {
     use super::*;
 
-    const LIMITS: HeadLimits = HeadLimits { bytes: 1024, fields: 8 };
+    const LIMITS: HeadLimits = HeadLimits {
+        bytes: 1024,
+        fields: 8,
+    };
 
     fn refused(text: &str) -> HeadError {
         let mut space = field_space();
@@ -371,29 +396,51 @@ mod tests {
 
     fn with_head(text: &str, check: impl FnOnce(RequestHead<'_, '_>)) {
         let mut space = field_space();
-        check(request(text.as_bytes(), LIMITS, &mut space).expect(text).expect("complete"));
+        check(
+            request(text.as_bytes(), LIMITS, &mut space)
+                .expect(text)
+                .expect("complete"),
+        );
     }
 
     #[test]
     fn a_plain_request_is_read_whole() {
-        with_head("GET /a/b?c=d HTTP/1.1\r\nHost: x:1\r\nAccept: */*\r\n\r\nrest", |head| {
-            assert_eq!((head.method, head.host, head.path, head.query), ("GET", "x:1", "/a/b", Some("c=d")));
-            assert_eq!(head.framing, Framing::Length(0));
-            assert!(head.keep_alive && !head.expects_continue && head.upgrade.is_none());
-            assert_eq!(head.length, 48);
-        });
+        with_head(
+            "GET /a/b?c=d HTTP/1.1\r\nHost: x:1\r\nAccept: */*\r\n\r\nrest",
+            |head| {
+                assert_eq!(
+                    (head.method, head.host, head.path, head.query),
+                    ("GET", "x:1", "/a/b", Some("c=d"))
+                );
+                assert_eq!(head.framing, Framing::Length(0));
+                assert!(head.keep_alive && !head.expects_continue && head.upgrade.is_none());
+                assert_eq!(head.length, 49);
+            },
+        );
     }
 
     #[test]
     fn ambiguous_framing_is_refused() {
         let cases = [
-            ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", HeadError::Framing),
-            ("Content-Length: 1\r\nContent-Length: 1\r\n", HeadError::Framing),
+            (
+                "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+                HeadError::Framing,
+            ),
+            (
+                "Content-Length: 1\r\nContent-Length: 1\r\n",
+                HeadError::Framing,
+            ),
             ("Content-Length: 1, 1\r\n", HeadError::Framing),
             ("Content-Length: +1\r\n", HeadError::Framing),
             ("Content-Length: \r\n", HeadError::Framing),
-            ("Content-Length: 99999999999999999999\r\n", HeadError::Framing),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", HeadError::Framing),
+            (
+                "Content-Length: 99999999999999999999\r\n",
+                HeadError::Framing,
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                HeadError::Framing,
+            ),
             ("Transfer-Encoding: chunked, chunked\r\n", HeadError::Coding),
             ("Transfer-Encoding: gzip, chunked\r\n", HeadError::Coding),
             ("Transfer-Encoding: xchunked\r\n", HeadError::Coding),
@@ -406,32 +453,68 @@ mod tests {
             let text = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
             assert_eq!(refused(&text), expected, "{fields:?}");
         }
-        assert_eq!(refused("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), HeadError::Framing);
+        assert_eq!(
+            refused("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            HeadError::Framing
+        );
         assert_eq!(refused("GET / HTTP/1.1\n\n"), HeadError::BareLf);
-        assert_eq!(refused("\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"), HeadError::BareLf);
+        assert_eq!(
+            refused("\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+            HeadError::BareLf
+        );
     }
 
     #[test]
     fn hosts_and_targets_are_checked() {
         assert_eq!(refused("GET / HTTP/1.1\r\n\r\n"), HeadError::Host);
-        assert_eq!(refused("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"), HeadError::Host);
-        assert_eq!(refused("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n"), HeadError::Host);
-        assert_eq!(refused("CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n"), HeadError::Target);
-        assert_eq!(refused("GET * HTTP/1.1\r\nHost: x\r\n\r\n"), HeadError::Target);
-        assert_eq!(refused("GET ftp://x/ HTTP/1.1\r\nHost: x\r\n\r\n"), HeadError::Target);
-        assert_eq!(refused("GET / HTTP/2.0\r\nHost: x\r\n\r\n"), HeadError::Version);
-        with_head("GET http://real/p?q HTTP/1.1\r\nHost: other\r\n\r\n", |head| {
-            assert_eq!((head.host, head.path, head.query), ("real", "/p", Some("q")));
-        });
+        assert_eq!(
+            refused("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
+            HeadError::Host
+        );
+        assert_eq!(
+            refused("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n"),
+            HeadError::Host
+        );
+        assert_eq!(
+            refused("CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n"),
+            HeadError::Target
+        );
+        assert_eq!(
+            refused("GET * HTTP/1.1\r\nHost: x\r\n\r\n"),
+            HeadError::Target
+        );
+        assert_eq!(
+            refused("GET ftp://x/ HTTP/1.1\r\nHost: x\r\n\r\n"),
+            HeadError::Target
+        );
+        assert_eq!(
+            refused("GET / HTTP/2.0\r\nHost: x\r\n\r\n"),
+            HeadError::Version
+        );
+        with_head(
+            "GET http://real/p?q HTTP/1.1\r\nHost: other\r\n\r\n",
+            |head| {
+                assert_eq!(
+                    (head.host, head.path, head.query),
+                    ("real", "/p", Some("q"))
+                );
+            },
+        );
     }
 
     #[test]
     fn limits_hold() {
         let many: String = (0..9).map(|n| format!("A{n}: b\r\n")).collect();
-        assert_eq!(refused(&format!("GET / HTTP/1.1\r\n{many}\r\n")), HeadError::TooManyFields);
+        assert_eq!(
+            refused(&format!("GET / HTTP/1.1\r\n{many}\r\n")),
+            HeadError::TooManyFields
+        );
         let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(1024));
         assert_eq!(refused(&long), HeadError::TooLarge);
-        assert_eq!(refused(&format!("GET /{}", "a".repeat(1024))), HeadError::TooLarge);
+        assert_eq!(
+            refused(&format!("GET /{}", "a".repeat(1024))),
+            HeadError::TooLarge
+        );
     }
 
     #[test]
@@ -439,7 +522,10 @@ mod tests {
         let text = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         for cut in 1..text.len() {
             let mut space = field_space();
-            assert!(matches!(request(&text[..cut], LIMITS, &mut space), Ok(None)), "{cut}");
+            assert!(
+                matches!(request(&text[..cut], LIMITS, &mut space), Ok(None)),
+                "{cut}"
+            );
             assert!(!may_be_complete(&text[..cut], 0), "{cut}");
             assert!(may_be_complete(text, cut), "{cut}");
         }
@@ -448,12 +534,20 @@ mod tests {
     #[test]
     fn a_response_without_length_ends_with_its_connection() {
         let mut space = field_space();
-        let head = response(b"HTTP/1.1 200 OK\r\n\r\n", LIMITS, false, &mut space).expect("valid").expect("complete");
+        let head = response(b"HTTP/1.1 200 OK\r\n\r\n", LIMITS, false, &mut space)
+            .expect("valid")
+            .expect("complete");
         assert_eq!((head.framing, head.keep_alive), (Framing::UntilEnd, false));
-        for (status, framing) in [(204, Framing::Length(0)), (304, Framing::Length(0)), (200, Framing::Length(5))] {
+        for (status, framing) in [
+            (204, Framing::Length(0)),
+            (304, Framing::Length(0)),
+            (200, Framing::Length(5)),
+        ] {
             let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\n");
             let mut space = field_space();
-            let head = response(text.as_bytes(), LIMITS, false, &mut space).expect("valid").expect("complete");
+            let head = response(text.as_bytes(), LIMITS, false, &mut space)
+                .expect("valid")
+                .expect("complete");
             assert_eq!(head.framing, framing, "{status}");
         }
     }

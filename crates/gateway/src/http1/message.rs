@@ -46,7 +46,11 @@ pub struct Reader {
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { chunk: Chunk::new(), decoder: BodyDecoder::new(Framing::Length(0)), content: 0 }
+        Self {
+            chunk: Chunk::new(),
+            decoder: BodyDecoder::new(Framing::Length(0)),
+            content: 0,
+        }
     }
 }
 
@@ -66,7 +70,11 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError`]; the connection must be closed.
-    pub fn poll_content(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
+    pub fn poll_content(
+        &mut self,
+        transport: &mut Transport,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, ReadError>> {
         if self.content > 0 {
             return Poll::Ready(Ok(true));
         }
@@ -120,7 +128,10 @@ pub struct Writer {
 
 impl Default for Writer {
     fn default() -> Self {
-        Self { stage: Output::new(), framing: Framing::Length(0) }
+        Self {
+            stage: Output::new(),
+            framing: Framing::Length(0),
+        }
     }
 }
 
@@ -159,7 +170,9 @@ impl Writer {
             if self.stage.len() + CHUNK_OVERHEAD >= RECORD {
                 self.hand_over(transport)?;
             }
-            let n = content.len().min(RECORD - CHUNK_OVERHEAD - self.stage.len());
+            let n = content
+                .len()
+                .min(RECORD - CHUNK_OVERHEAD - self.stage.len());
             let stage = self.stage.writer();
             write!(stage, "{n:x}\r\n").expect("writing to memory cannot fail");
             stage.extend_from_slice(&content[..n]);
@@ -200,7 +213,11 @@ impl Writer {
     ///
     /// # Errors
     /// What the transport says.
-    pub fn poll_flush(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_flush(
+        &mut self,
+        transport: &mut Transport,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.stage.is_empty() {
             self.hand_over(transport)?;
         }

@@ -30,18 +30,28 @@ impl ErrorStyle {
     /// The style for a request: its content type decides.
     pub fn of(request: &RequestView<'_>, hide_generator: bool) -> Self {
         let content_type = request.fields.first("content-type").unwrap_or(b"");
-        let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or(b"").trim_ascii();
+        let media_type = content_type
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or(b"")
+            .trim_ascii();
         let xml_type = ["application/xml", "text/xml", "application/soap+xml"]
             .into_iter()
             .find(|xml| media_type.eq_ignore_ascii_case(xml.as_bytes()));
-        Self { xml_type, hide_generator }
+        Self {
+            xml_type,
+            hide_generator,
+        }
     }
 
     /// An error with a message for the client.
     pub fn error(self, status: u16, message: &str) -> Answer {
         let body = match self.xml_type {
             Some(_) => {
-                format!("<?xml version = \"1.0\" encoding = \"UTF-8\"?>\n<error>{}</error>", escape_xml(message))
+                format!(
+                    "<?xml version = \"1.0\" encoding = \"UTF-8\"?>\n<error>{}</error>",
+                    escape_xml(message)
+                )
             }
             None => {
                 let quoted = serde_json::to_string(message).expect("text is always JSON");
@@ -60,7 +70,12 @@ impl ErrorStyle {
 impl Answer {
     /// A plain text answer.
     pub fn text(status: u16, body: &'static str) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: body.into(), generator: false }
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            body: body.into(),
+            generator: false,
+        }
     }
 }
 
@@ -88,12 +103,24 @@ mod tests {
 
     #[test]
     fn an_error_has_the_bytes_clients_know() {
-        let style = ErrorStyle { xml_type: None, hide_generator: false };
+        let style = ErrorStyle {
+            xml_type: None,
+            hide_generator: false,
+        };
         let answer = style.error(500, "There was a problem proxying the request");
-        assert_eq!(answer.body, "{\n    \"error\": \"There was a problem proxying the request\"\n}");
-        let style = ErrorStyle { xml_type: Some("text/xml"), hide_generator: true };
+        assert_eq!(
+            answer.body,
+            "{\n    \"error\": \"There was a problem proxying the request\"\n}"
+        );
+        let style = ErrorStyle {
+            xml_type: Some("text/xml"),
+            hide_generator: true,
+        };
         let answer = style.error(500, "a<b");
-        assert_eq!(answer.body, "<?xml version = \"1.0\" encoding = \"UTF-8\"?>\n<error>a&lt;b</error>");
+        assert_eq!(
+            answer.body,
+            "<?xml version = \"1.0\" encoding = \"UTF-8\"?>\n<error>a&lt;b</error>"
+        );
         assert_eq!((answer.content_type, answer.generator), ("text/xml", false));
     }
 }

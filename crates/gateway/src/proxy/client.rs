@@ -78,7 +78,8 @@ impl Http1Client<'_> {
     pub fn answer(&mut self, answer: &Answer, extra: &[(&str, &str)]) {
         self.keep_alive &= self.reader.is_ended();
         let out = self.writer.begin(Framing::Length(answer.body.len() as u64));
-        let status = http::StatusCode::from_u16(answer.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        let status = http::StatusCode::from_u16(answer.status)
+            .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         write_answer_head(out, answer, status, extra, self.keep_alive, self.http10);
         if !self.head_request {
             out.extend_from_slice(answer.body.as_bytes());
@@ -126,7 +127,8 @@ impl Client for Http1Client<'_> {
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ClientError>> {
         if self.expects_continue && !self.reader.is_ended() {
             if self.reader.chunk.is_empty() {
-                self.transport.push_small(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+                self.transport
+                    .push_small(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             }
             self.expects_continue = false;
         }
@@ -134,7 +136,9 @@ impl Client for Http1Client<'_> {
             // The client waits for the interim response before it sends anything.
             ready!(self.transport.poll_flush(cx))?;
         }
-        self.reader.poll_content(self.transport, cx).map_err(ClientError::from)
+        self.reader
+            .poll_content(self.transport, cx)
+            .map_err(ClientError::from)
     }
 
     fn content(&self) -> &[u8] {
@@ -146,7 +150,9 @@ impl Client for Http1Client<'_> {
     }
 
     fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
-        self.reader.take_trailers().map(|trailers| Box::new(forwardable_trailers(*trailers)))
+        self.reader
+            .take_trailers()
+            .map(|trailers| Box::new(forwardable_trailers(*trailers)))
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -177,8 +183,14 @@ impl Client for Http1Client<'_> {
         Ok(())
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, content: &[u8]) -> Poll<Result<usize, ClientError>> {
-        self.writer.poll_content(self.transport, cx, content).map_err(ClientError::from)
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        content: &[u8],
+    ) -> Poll<Result<usize, ClientError>> {
+        self.writer
+            .poll_content(self.transport, cx, content)
+            .map_err(ClientError::from)
     }
 
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientError> {
@@ -187,7 +199,9 @@ impl Client for Http1Client<'_> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
-        self.writer.poll_flush(self.transport, cx).map_err(ClientError::from)
+        self.writer
+            .poll_flush(self.transport, cx)
+            .map_err(ClientError::from)
     }
 }
 
@@ -240,7 +254,10 @@ impl Http2Client {
             .status(answer.status)
             .header("content-type", answer.content_type)
             .header("content-length", answer.body.len())
-            .header("date", httpdate::fmt_http_date(std::time::SystemTime::now()));
+            .header(
+                "date",
+                httpdate::fmt_http_date(std::time::SystemTime::now()),
+            );
         if answer.generator {
             response = response.header("x-generator", "portcullis");
         }
@@ -272,8 +289,9 @@ impl Client for Http2Client {
             match ready!(self.request.poll_data(cx)) {
                 Some(data) => self.held = data?,
                 None => {
-                    self.trailers =
-                        ready!(self.request.poll_trailers(cx))?.map(forwardable_trailers).map(Box::new);
+                    self.trailers = ready!(self.request.poll_trailers(cx))?
+                        .map(forwardable_trailers)
+                        .map(Box::new);
                     return Poll::Ready(Ok(false));
                 }
             }
@@ -311,7 +329,11 @@ impl Client for Http2Client {
         Ok(())
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, content: &[u8]) -> Poll<Result<usize, ClientError>> {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        content: &[u8],
+    ) -> Poll<Result<usize, ClientError>> {
         let Some(stream) = self.response.as_mut().filter(|_| !self.ended) else {
             return Poll::Ready(Ok(content.len()));
         };

@@ -39,7 +39,11 @@ pub trait Client {
     /// Begins the response.
     fn begin(&mut self, view: &ResponseView<'_>) -> Result<(), ClientError>;
     /// Takes content of the response; how much it took.
-    fn poll_send(&mut self, cx: &mut Context<'_>, content: &[u8]) -> Poll<Result<usize, ClientError>>;
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        content: &[u8],
+    ) -> Poll<Result<usize, ClientError>>;
     /// Ends the response.
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientError>;
     /// Sends what was taken.
@@ -49,7 +53,11 @@ pub trait Client {
 /// The side that answers. Its request head has been given to it.
 pub trait Upstream {
     /// Takes content of the request; how much it took.
-    fn poll_send(&mut self, cx: &mut Context<'_>, content: &[u8]) -> Poll<Result<usize, UpstreamError>>;
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        content: &[u8],
+    ) -> Poll<Result<usize, UpstreamError>>;
     /// Ends the request.
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), UpstreamError>;
     /// Sends what was taken.
@@ -141,12 +149,23 @@ pub async fn run<C: Client, U: Upstream>(
     start: Instant,
     deadline: &mut Deadline,
 ) -> Result<Done, Failure> {
-    let mut exchange = Exchange { client, upstream, bounds, done: Done::default(), in_bodies: false };
-    let until_head = patience.total.map_or(patience.head, |total| total.min(patience.head));
+    let mut exchange = Exchange {
+        client,
+        upstream,
+        bounds,
+        done: Done::default(),
+        in_bodies: false,
+    };
+    let until_head = patience
+        .total
+        .map_or(patience.head, |total| total.min(patience.head));
     deadline.set(start, until_head);
     let outcome = poll_fn(|cx| exchange.poll_head(cx, deadline)).await;
     if let Err(cause) = outcome {
-        return Err(Failure { cause, so_far: exchange.done });
+        return Err(Failure {
+            cause,
+            so_far: exchange.done,
+        });
     }
     if exchange.done.switched {
         return Ok(exchange.done);
@@ -154,7 +173,10 @@ pub async fn run<C: Client, U: Upstream>(
     let outcome = poll_fn(|cx| exchange.poll_bodies(cx, deadline, patience, start)).await;
     match outcome {
         Ok(()) => Ok(exchange.done),
-        Err(cause) => Err(Failure { cause, so_far: exchange.done }),
+        Err(cause) => Err(Failure {
+            cause,
+            so_far: exchange.done,
+        }),
     }
 }
 
@@ -169,12 +191,21 @@ struct Exchange<'e, C, U> {
 
 impl<C: Client, U: Upstream> Exchange<'_, C, U> {
     /// Sends the request until the response head is here, and begins the response with it.
-    fn poll_head(&mut self, cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<Result<(), Cause>> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: &mut Deadline,
+    ) -> Poll<Result<(), Cause>> {
         let upload = self.poll_upload(cx);
         if let Poll::Ready(Err(cause @ (Cause::Client(_) | Cause::RequestTooLarge))) = upload {
             return Poll::Ready(Err(cause));
         }
-        let Self { client, upstream, done, .. } = self;
+        let Self {
+            client,
+            upstream,
+            done,
+            ..
+        } = self;
         let head = upstream.poll_head(cx, |view| {
             done.status = view.status;
             done.switched = view.status == 101;
@@ -219,10 +250,17 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
         if let Poll::Ready(result) = self.poll_download(cx) {
             return Poll::Ready(result);
         }
-        if (self.done.sent, self.done.received) != before || !std::mem::replace(&mut self.in_bodies, true) {
+        if (self.done.sent, self.done.received) != before
+            || !std::mem::replace(&mut self.in_bodies, true)
+        {
             let now = Instant::now();
-            let total_left = patience.total.map(|total| total.saturating_sub(now - start));
-            deadline.set(now, total_left.map_or(patience.stall, |left| left.min(patience.stall)));
+            let total_left = patience
+                .total
+                .map(|total| total.saturating_sub(now - start));
+            deadline.set(
+                now,
+                total_left.map_or(patience.stall, |left| left.min(patience.stall)),
+            );
         }
         match deadline.poll(cx) {
             Poll::Ready(Elapsed) => Poll::Ready(Err(Cause::Timeout)),
@@ -238,10 +276,12 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
         loop {
             match self.client.poll_content(cx).map_err(Cause::Client)? {
                 Poll::Ready(true) => {
-                    let n = ready!(self.upstream.poll_send(cx, self.client.content())).map_err(Cause::Upstream)?;
+                    let n = ready!(self.upstream.poll_send(cx, self.client.content()))
+                        .map_err(Cause::Upstream)?;
                     self.client.took(n);
                     self.done.received += n as u64;
-                    if self.bounds.request_body > 0 && self.done.received > self.bounds.request_body {
+                    if self.bounds.request_body > 0 && self.done.received > self.bounds.request_body
+                    {
                         return Poll::Ready(Err(Cause::RequestTooLarge));
                     }
                 }
@@ -264,7 +304,8 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
         loop {
             match self.upstream.poll_content(cx).map_err(Cause::Upstream)? {
                 Poll::Ready(true) => {
-                    let n = ready!(self.client.poll_send(cx, self.upstream.content())).map_err(Cause::Client)?;
+                    let n = ready!(self.client.poll_send(cx, self.upstream.content()))
+                        .map_err(Cause::Client)?;
                     self.upstream.took(n);
                     self.done.sent += n as u64;
                 }

@@ -34,9 +34,17 @@ const LOOKUP: &str = "Upstream host lookup failed";
 impl Outage {
     /// The row for this outage.
     pub fn verdict(&self) -> Verdict {
-        let problem = |flag| Verdict { status: 500, message: PROBLEM, flag };
+        let problem = |flag| Verdict {
+            status: 500,
+            message: PROBLEM,
+            flag,
+        };
         match self {
-            Self::Timeout => Verdict { status: 504, message: TIMEOUT, flag: ResponseFlag::DeadlineExceeded },
+            Self::Timeout => Verdict {
+                status: 504,
+                message: TIMEOUT,
+                flag: ResponseFlag::DeadlineExceeded,
+            },
             Self::Connect(ConnectError::Lookup { source, .. }) => Verdict {
                 status: 500,
                 message: LOOKUP,
@@ -50,9 +58,9 @@ impl Outage {
             Self::Connect(ConnectError::DialTimeout(_) | ConnectError::HandshakeTimeout(_)) => {
                 problem(ResponseFlag::RequestTimeout)
             }
-            Self::Connect(ConnectError::Tls(failure)) => {
-                problem(ResponseFlag::of_detail(failure.detail).unwrap_or(ResponseFlag::UpstreamError))
-            }
+            Self::Connect(ConnectError::Tls(failure)) => problem(
+                ResponseFlag::of_detail(failure.detail).unwrap_or(ResponseFlag::UpstreamError),
+            ),
             Self::Connect(ConnectError::Connect { source, .. } | ConnectError::Ended(source)) => {
                 problem(flag_of(source))
             }
@@ -100,15 +108,43 @@ mod tests {
     #[test]
     fn every_outage_has_the_row_of_the_table() {
         let connect = |kind: io::ErrorKind| {
-            Outage::Connect(ConnectError::Connect { address: ([127, 0, 0, 1], 1).into(), source: kind.into() })
+            Outage::Connect(ConnectError::Connect {
+                address: ([127, 0, 0, 1], 1).into(),
+                source: kind.into(),
+            })
         };
         let rows = [
-            (connect(io::ErrorKind::ConnectionRefused), 500, "UCF", "connection_refused"),
-            (connect(io::ErrorKind::TimedOut), 500, "UCT", "connection_timeout"),
-            (connect(io::ErrorKind::HostUnreachable), 500, "NRH", "host_unreachable"),
+            (
+                connect(io::ErrorKind::ConnectionRefused),
+                500,
+                "UCF",
+                "connection_refused",
+            ),
+            (
+                connect(io::ErrorKind::TimedOut),
+                500,
+                "UCT",
+                "connection_timeout",
+            ),
+            (
+                connect(io::ErrorKind::HostUnreachable),
+                500,
+                "NRH",
+                "host_unreachable",
+            ),
             (Outage::Timeout, 504, "URT", "context_deadline_exceeded"),
-            (Outage::Connect(ConnectError::DialTimeout("h".into())), 500, "URT", "request_timeout"),
-            (Outage::Failed(UpstreamError::Silent), 500, "URR", "connection_reset"),
+            (
+                Outage::Connect(ConnectError::DialTimeout("h".into())),
+                500,
+                "URT",
+                "request_timeout",
+            ),
+            (
+                Outage::Failed(UpstreamError::Silent),
+                500,
+                "URR",
+                "connection_reset",
+            ),
             (
                 Outage::Failed(UpstreamError::Transport(io::ErrorKind::BrokenPipe.into())),
                 500,
@@ -118,9 +154,16 @@ mod tests {
         ];
         for (outage, status, flag, detail) in rows {
             let verdict = outage.verdict();
-            assert_eq!((verdict.status, verdict.flag.flag(), verdict.flag.detail()), (status, flag, detail), "{outage}");
+            assert_eq!(
+                (verdict.status, verdict.flag.flag(), verdict.flag.detail()),
+                (status, flag, detail),
+                "{outage}"
+            );
         }
-        let lookup = Outage::Connect(ConnectError::Lookup { host: "h".into(), source: io::ErrorKind::NotFound.into() });
+        let lookup = Outage::Connect(ConnectError::Lookup {
+            host: "h".into(),
+            source: io::ErrorKind::NotFound.into(),
+        });
         assert_eq!(lookup.verdict().message, "Upstream host lookup failed");
     }
 }

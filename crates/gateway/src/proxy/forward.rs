@@ -50,7 +50,9 @@ impl UpstreamRequest<'_> {
         self.each_field(&mut |name, value| push_field(out, name.as_bytes(), value));
         self.each_own_field(&mut |name, value| push_field(out, name.as_bytes(), value));
         match self.view.framing {
-            Framing::Chunked | Framing::UntilEnd => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Framing::Chunked | Framing::UntilEnd => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n")
+            }
             Framing::Length(0) if !expects_body(self.view.method) => {}
             Framing::Length(length) => {
                 write!(out, "Content-Length: {length}\r\n").expect("writing to memory cannot fail");
@@ -72,14 +74,23 @@ impl UpstreamRequest<'_> {
     /// # Errors
     /// When the client's target or host is nothing a URI can hold.
     pub fn to_http2(&self) -> Result<Request<()>, http::Error> {
-        let mut target = String::with_capacity(self.path.len() + 1 + self.query.map_or(0, str::len));
+        let mut target =
+            String::with_capacity(self.path.len() + 1 + self.query.map_or(0, str::len));
         target.push_str(self.path);
         if let Some(query) = self.query {
             target.push('?');
             target.push_str(query);
         }
-        let uri = Uri::builder().scheme(self.scheme).authority(self.host).path_and_query(target).build()?;
-        let mut request = Request::builder().version(Version::HTTP_2).method(self.view.method).uri(uri).body(())?;
+        let uri = Uri::builder()
+            .scheme(self.scheme)
+            .authority(self.host)
+            .path_and_query(target)
+            .build()?;
+        let mut request = Request::builder()
+            .version(Version::HTTP_2)
+            .method(self.view.method)
+            .uri(uri)
+            .body(())?;
         let fields = request.headers_mut();
         let mut add = |name: &str, value: &[u8]| append(fields, name, value);
         self.each_field(&mut add);
@@ -103,9 +114,14 @@ impl UpstreamRequest<'_> {
         self.view.fields.visit(&mut |name, value| {
             let ends_here = is_hop_by_hop(name)
                 || replaced_on_the_way(name)
-                || named.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
-                || self.drop_field.is_some_and(|dropped| name.eq_ignore_ascii_case(dropped))
-                || name.eq_ignore_ascii_case("traceparent") && !crate::observe::is_traceparent(value);
+                || named
+                    .iter()
+                    .any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+                || self
+                    .drop_field
+                    .is_some_and(|dropped| name.eq_ignore_ascii_case(dropped))
+                || name.eq_ignore_ascii_case("traceparent")
+                    && !crate::observe::is_traceparent(value);
             if !ends_here {
                 each(name, value);
             }
@@ -128,7 +144,14 @@ impl UpstreamRequest<'_> {
                 each("x-forwarded-for", &chain);
             }
         }
-        each("x-forwarded-proto", if self.peer.tls.is_some() { b"https" } else { b"http" });
+        each(
+            "x-forwarded-proto",
+            if self.peer.tls.is_some() {
+                b"https"
+            } else {
+                b"http"
+            },
+        );
         if !self.view.host.is_empty() {
             each("x-forwarded-host", self.view.host.as_bytes());
         }
@@ -145,12 +168,17 @@ pub fn write_http1_response(
 ) -> Framing {
     write!(out, "HTTP/1.1 {} ", view.status).expect("writing to memory cannot fail");
     let reason = match view.reason {
-        "" => http::StatusCode::from_u16(view.status).ok().and_then(|s| s.canonical_reason()).unwrap_or(""),
+        "" => http::StatusCode::from_u16(view.status)
+            .ok()
+            .and_then(|s| s.canonical_reason())
+            .unwrap_or(""),
         reason => reason,
     };
     out.extend_from_slice(reason.as_bytes());
     out.extend_from_slice(b"\r\n");
-    each_response_field(view, &mut |name, value| push_field(out, name.as_bytes(), value));
+    each_response_field(view, &mut |name, value| {
+        push_field(out, name.as_bytes(), value)
+    });
     let framing = match view.framing {
         _ if !body_follows => Framing::Length(0),
         Framing::Length(length) => Framing::Length(length),
@@ -174,7 +202,10 @@ pub fn write_http1_response(
 /// # Errors
 /// When the status is none.
 pub fn to_http2_response(view: &ResponseView<'_>) -> Result<http::Response<()>, http::Error> {
-    let mut response = http::Response::builder().status(view.status).version(Version::HTTP_2).body(())?;
+    let mut response = http::Response::builder()
+        .status(view.status)
+        .version(Version::HTTP_2)
+        .body(())?;
     let fields = response.headers_mut();
     each_response_field(view, &mut |name, value| append(fields, name, value));
     Ok(response)
@@ -182,7 +213,17 @@ pub fn to_http2_response(view: &ResponseView<'_>) -> Result<http::Response<()>, 
 
 /// Trailer fields that may travel on: nothing that frames or routes a message.
 pub fn forwardable_trailers(mut trailers: HeaderMap) -> HeaderMap {
-    for name in ["content-length", "transfer-encoding", "host", "connection", "trailer", "te", "upgrade", "set-cookie", "authorization"] {
+    for name in [
+        "content-length",
+        "transfer-encoding",
+        "host",
+        "connection",
+        "trailer",
+        "te",
+        "upgrade",
+        "set-cookie",
+        "authorization",
+    ] {
         trailers.remove(name);
     }
     trailers
@@ -191,7 +232,10 @@ pub fn forwardable_trailers(mut trailers: HeaderMap) -> HeaderMap {
 fn each_response_field(view: &ResponseView<'_>, each: &mut dyn FnMut(&str, &[u8])) {
     let named = named_by_connection(view.fields);
     view.fields.visit(&mut |name, value| {
-        let ends_here = is_hop_by_hop(name) || named.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()));
+        let ends_here = is_hop_by_hop(name)
+            || named
+                .iter()
+                .any(|option| option.eq_ignore_ascii_case(name.as_bytes()));
         if !ends_here {
             each(name, value);
         }
@@ -234,7 +278,8 @@ fn named_by_connection(fields: &dyn Fields) -> Vec<&[u8]> {
     fields.visit(&mut |name, value| {
         if name.len() == 10 && name.eq_ignore_ascii_case("connection") {
             named.extend(list(value).filter(|option| {
-                !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")
+                !option.eq_ignore_ascii_case(b"keep-alive")
+                    && !option.eq_ignore_ascii_case(b"close")
             }));
         }
     });
@@ -255,7 +300,10 @@ fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 fn append(fields: &mut HeaderMap, name: &str, value: &[u8]) {
-    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+    if let (Ok(name), Ok(value)) = (
+        HeaderName::from_bytes(name.as_bytes()),
+        HeaderValue::from_bytes(value),
+    ) {
         fields.append(name, value);
     }
 }
@@ -267,8 +315,13 @@ mod tests {
 
     fn forwarded(text: &str) -> String {
         let mut space = head::field_space();
-        let limits = head::HeadLimits { bytes: 4096, fields: 64 };
-        let head = head::request(text.as_bytes(), limits, &mut space).expect("valid").expect("complete");
+        let limits = head::HeadLimits {
+            bytes: 4096,
+            fields: 64,
+        };
+        let head = head::request(text.as_bytes(), limits, &mut space)
+            .expect("valid")
+            .expect("complete");
         let view = RequestView {
             method: head.method,
             host: head.host,
@@ -280,7 +333,12 @@ mod tests {
             protocol: "HTTP/1.1",
         };
         let address = std::net::IpAddr::from([192, 0, 2, 7]);
-        let peer = Peer { address, address_text: "192.0.2.7".into(), tls: None, listener: 0 };
+        let peer = Peer {
+            address,
+            address_text: "192.0.2.7".into(),
+            tls: None,
+            listener: 0,
+        };
         let request = UpstreamRequest {
             view: &view,
             peer: &peer,
@@ -313,9 +371,18 @@ mod tests {
         let out = forwarded(
             "POST / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nx-forwarded-host: evil\r\n\r\n",
         );
-        assert!(out.contains("x-forwarded-for: 1.1.1.1, 192.0.2.7\r\n"), "{out}");
-        assert!(out.contains("x-forwarded-proto: http\r\n") && !out.contains("https"), "{out}");
-        assert!(out.contains("x-forwarded-host: h\r\n") && !out.contains("evil"), "{out}");
+        assert!(
+            out.contains("x-forwarded-for: 1.1.1.1, 192.0.2.7\r\n"),
+            "{out}"
+        );
+        assert!(
+            out.contains("x-forwarded-proto: http\r\n") && !out.contains("https"),
+            "{out}"
+        );
+        assert!(
+            out.contains("x-forwarded-host: h\r\n") && !out.contains("evil"),
+            "{out}"
+        );
         assert!(out.contains("Content-Length: 0\r\n"), "{out}");
     }
 }

@@ -36,7 +36,10 @@ use self::{
     upstream::{Http1Upstream, Http2Upstream, UpstreamError},
     view::{Peer, RequestView, ResponseView},
 };
-use crate::{control::ControlRequest, control_link::MAX_CONTROL_BODY, http1::Framing, timers::Deadline, worker::Worker};
+use crate::{
+    control::ControlRequest, control_link::MAX_CONTROL_BODY, http1::Framing, timers::Deadline,
+    worker::Worker,
+};
 
 /// What came of forwarding a request.
 pub enum Forwarded {
@@ -51,7 +54,12 @@ pub enum Forwarded {
 }
 
 /// Sends a request to its upstream and the response to the client.
-pub async fn forward<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, record: &mut Record) -> Forwarded {
+pub async fn forward<C: Client>(
+    worker: &Rc<Worker>,
+    job: &Job,
+    client: &mut C,
+    record: &mut Record,
+) -> Forwarded {
     let pool = worker.pool(job.endpoint.id);
     let start = record.start();
     record.forwarding(job);
@@ -63,18 +71,31 @@ pub async fn forward<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, 
             Some(connection) => connection,
             None => match pool.connect(&job.endpoint, &worker.timers).await {
                 Ok(connection) => connection,
-                Err(error) => return Forwarded::Refused(record.outage(job, Outage::Connect(error))),
+                Err(error) => {
+                    return Forwarded::Refused(record.outage(job, Outage::Connect(error)));
+                }
             },
         };
         let outcome = match connection {
             Connection::Http1(mut upstream, made) => {
                 upstream.begin(job.head.data(), job.framing, job.head_request);
-                let outcome =
-                    exchange::run(client, &mut *upstream, job.patience, job.bounds, start, &mut deadline).await;
+                let outcome = exchange::run(
+                    client,
+                    &mut *upstream,
+                    job.patience,
+                    job.bounds,
+                    start,
+                    &mut deadline,
+                )
+                .await;
                 match &outcome {
                     Ok(done) if done.switched => {
                         record.done(done);
-                        return if job.switch { Forwarded::Switched(upstream) } else { Forwarded::Broken };
+                        return if job.switch {
+                            Forwarded::Switched(upstream)
+                        } else {
+                            Forwarded::Broken
+                        };
                     }
                     Ok(_) if upstream.is_reusable() && !job.close => {
                         pool.keep(&job.endpoint, upstream, made, Instant::now());
@@ -89,7 +110,9 @@ pub async fn forward<C: Client>(worker: &Rc<Worker>, job: &Job, client: &mut C, 
                     // The connection takes no more requests: this one has not been sent.
                     Err(_) if reused => continue,
                     Err(error) => {
-                        return Forwarded::Refused(record.outage(job, Outage::Failed(UpstreamError::Stream(error))));
+                        return Forwarded::Refused(
+                            record.outage(job, Outage::Failed(UpstreamError::Stream(error))),
+                        );
                     }
                 }
             }
@@ -121,16 +144,29 @@ async fn over_http2<C: Client>(
     deadline: &mut Deadline,
 ) -> Result<Result<Done, Failure>, h2::Error> {
     let mut place = place.ready().await.inspect_err(|_| pool.forget_http2())?;
-    let head = job.head2.as_ref().expect("a head for every protocol the endpoint may speak");
+    let head = job
+        .head2
+        .as_ref()
+        .expect("a head for every protocol the endpoint may speak");
     let mut request = http::Request::new(());
     *request.method_mut() = head.method().clone();
     *request.uri_mut() = head.uri().clone();
     *request.version_mut() = http::Version::HTTP_2;
     *request.headers_mut() = head.headers().clone();
     let ended = job.framing == Framing::Length(0);
-    let (response, stream) = place.send_request(request, ended).inspect_err(|_| pool.forget_http2())?;
+    let (response, stream) = place
+        .send_request(request, ended)
+        .inspect_err(|_| pool.forget_http2())?;
     let mut upstream = Http2Upstream::new(response, stream, ended);
-    Ok(exchange::run(client, &mut upstream, job.patience, job.bounds, start, deadline).await)
+    Ok(exchange::run(
+        client,
+        &mut upstream,
+        job.patience,
+        job.bounds,
+        start,
+        deadline,
+    )
+    .await)
 }
 
 /// True when the upstream cannot have seen the request.
@@ -140,7 +176,9 @@ fn was_stale(failure: &Failure) -> bool {
         && match &failure.cause {
             Cause::Upstream(UpstreamError::Silent | UpstreamError::Transport(_)) => true,
             Cause::Upstream(UpstreamError::Stream(error)) => {
-                error.is_io() || error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM)
+                error.is_io()
+                    || error.is_go_away()
+                    || error.reason() == Some(h2::Reason::REFUSED_STREAM)
             }
             _ => false,
         }
@@ -154,7 +192,9 @@ fn end(job: &Job, failure: Failure, record: &mut Record) -> Forwarded {
             record.client_failed(&error);
             match error {
                 // The client's own framing was wrong; it may still be listening.
-                ClientError::Body(_) if unanswered => Forwarded::Refused(Answer::text(400, "Bad Request")),
+                ClientError::Body(_) if unanswered => {
+                    Forwarded::Refused(Answer::text(400, "Bad Request"))
+                }
                 _ => Forwarded::Broken,
             }
         }
@@ -165,20 +205,29 @@ fn end(job: &Job, failure: Failure, record: &mut Record) -> Forwarded {
         }
         Cause::RequestTooLarge => Forwarded::Broken,
         Cause::Upstream(error) => answer_outage(job, Outage::Failed(error), unanswered, record),
-        Cause::HeadTimeout | Cause::Timeout => answer_outage(job, Outage::Timeout, unanswered, record),
+        Cause::HeadTimeout | Cause::Timeout => {
+            answer_outage(job, Outage::Timeout, unanswered, record)
+        }
     }
 }
 
 fn answer_outage(job: &Job, outage: Outage, unanswered: bool, record: &mut Record) -> Forwarded {
     let answer = record.outage(job, outage);
-    if unanswered { Forwarded::Refused(answer) } else { Forwarded::Broken }
+    if unanswered {
+        Forwarded::Refused(answer)
+    } else {
+        Forwarded::Broken
+    }
 }
 
 /// A request for the Control API, without its body.
 pub fn control_request(view: &RequestView<'_>, peer: &Peer) -> ControlRequest {
     let mut headers = HeaderMap::new();
     view.fields.visit(&mut |name, value| {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_bytes(value),
+        ) {
             headers.append(name, value);
         }
     });
@@ -194,10 +243,16 @@ pub fn control_request(view: &RequestView<'_>, peer: &Peer) -> ControlRequest {
 }
 
 /// The Control API's answer, its length stated.
-pub async fn control_answer(worker: &Rc<Worker>, request: ControlRequest) -> (http::response::Parts, Bytes) {
+pub async fn control_answer(
+    worker: &Rc<Worker>,
+    request: ControlRequest,
+) -> (http::response::Parts, Bytes) {
     let (mut parts, body) = worker.control.ask(request).await.into_parts();
-    parts.headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(std::time::SystemTime::now())) {
+    parts
+        .headers
+        .insert(http::header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(std::time::SystemTime::now()))
+    {
         parts.headers.insert(http::header::DATE, date);
     }
     (parts, body)
@@ -208,7 +263,10 @@ pub fn hosts_agree(parts: &http::request::Parts) -> bool {
     let mut hosts = parts.headers.get_all(http::header::HOST).iter();
     match (parts.uri.authority(), hosts.next()) {
         (_, Some(_)) if hosts.next().is_some() => false,
-        (Some(authority), Some(host)) => authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()),
+        (Some(authority), Some(host)) => authority
+            .as_str()
+            .as_bytes()
+            .eq_ignore_ascii_case(host.as_bytes()),
         (Some(authority), None) => crate::http1::head::is_authority(authority.as_str()),
         (None, Some(host)) => host.to_str().is_ok_and(crate::http1::head::is_authority),
         (None, None) => false,
@@ -250,7 +308,11 @@ pub async fn read_whole<C: Client>(
         }
         Ok(Some(()))
     };
-    match worker.timers.within(worker.settings.read_timeout, read).await {
+    match worker
+        .timers
+        .within(worker.settings.read_timeout, read)
+        .await
+    {
         Ok(Ok(Some(()))) => Ok(Some(body.freeze())),
         Ok(Ok(None)) => Ok(None),
         Ok(Err(error)) => Err(error),

@@ -6,7 +6,9 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use portcullis_policy::{Answer as RouteAnswer, Cleaning, VersionDecision, VersionFacts, VersionStrip, clean_path};
+use portcullis_policy::{
+    Answer as RouteAnswer, Cleaning, VersionDecision, VersionFacts, VersionStrip, clean_path,
+};
 use portcullis_tls::buffer::Output;
 
 use super::{
@@ -69,7 +71,13 @@ pub struct Job {
 }
 
 /// Decides what to do with a request.
-pub fn plan(worker: &Worker, port: &Port, service: &HttpService, peer: &Peer, view: &RequestView<'_>) -> Plan {
+pub fn plan(
+    worker: &Worker,
+    port: &Port,
+    service: &HttpService,
+    peer: &Peer,
+    view: &RequestView<'_>,
+) -> Plan {
     let settings = &worker.settings;
     if port.control && worker.control.owns(view.path) {
         return Plan::Control;
@@ -81,7 +89,11 @@ pub fn plan(worker: &Worker, port: &Port, service: &HttpService, peer: &Peer, vi
     {
         return refuse(request_too_large(), None);
     }
-    let cleaning = if settings.skip_url_cleaning { Cleaning::KeepDoubleSlashes } else { Cleaning::Full };
+    let cleaning = if settings.skip_url_cleaning {
+        Cleaning::KeepDoubleSlashes
+    } else {
+        Cleaning::Full
+    };
     let path = match clean_path(view.path, cleaning) {
         Ok(path) => path,
         // `OPTIONS *` is about the server as a whole, which has nothing to say.
@@ -91,7 +103,8 @@ pub fn plan(worker: &Worker, port: &Port, service: &HttpService, peer: &Peer, vi
     let Some(found) = service.table.route(view.host, &path) else {
         return refuse(not_found(), None);
     };
-    let (RouteAnswer::Serve(_), Some(base)) = (&found.route().answer, &service.apis[found.index()]) else {
+    let (RouteAnswer::Serve(_), Some(base)) = (&found.route().answer, &service.apis[found.index()])
+    else {
         return quarantined(style);
     };
 
@@ -101,8 +114,16 @@ pub fn plan(worker: &Worker, port: &Port, service: &HttpService, peer: &Peer, vi
     let mut drop_field = None;
     if found.route().has_versions() {
         let after_listen = found.path_after_listen(&path).into_owned();
-        let header = |name: &str| view.fields.first(name).and_then(|value| std::str::from_utf8(value).ok());
-        let facts = VersionFacts { header: &header, query: view.query, path: &after_listen };
+        let header = |name: &str| {
+            view.fields
+                .first(name)
+                .and_then(|value| std::str::from_utf8(value).ok())
+        };
+        let facts = VersionFacts {
+            header: &header,
+            query: view.query,
+            path: &after_listen,
+        };
         let strip = match found.route().resolve_version(&facts) {
             VersionDecision::Base(strip) => strip,
             VersionDecision::Api { id, strip } => match service.versions.get(id) {
@@ -113,23 +134,38 @@ pub fn plan(worker: &Worker, port: &Port, service: &HttpService, peer: &Peer, vi
                 None => return quarantined(style),
             },
             VersionDecision::Missing => {
-                return refuse(style.error(403, "Version information not found"), Some(base));
+                return refuse(
+                    style.error(403, "Version information not found"),
+                    Some(base),
+                );
             }
             VersionDecision::Unknown => {
-                return refuse(style.error(404, "This API version does not seem to exist"), Some(base));
+                return refuse(
+                    style.error(404, "This API version does not seem to exist"),
+                    Some(base),
+                );
             }
         };
         match strip {
             VersionStrip::Nothing => {}
             VersionStrip::Header(name) => drop_field = Some(name.to_owned()),
             VersionStrip::Query(_) => {
-                query = view.query.map(|raw| strip.query(raw)).filter(|kept| !kept.is_empty());
+                query = view
+                    .query
+                    .map(|raw| strip.query(raw))
+                    .filter(|kept| !kept.is_empty());
             }
-            VersionStrip::Segment(length) => path = Cow::Owned(found.path_without_version(&path, length)),
+            VersionStrip::Segment(length) => {
+                path = Cow::Owned(found.path_without_version(&path, length))
+            }
         }
     }
 
-    let turn = if api.endpoints.len() > 1 { worker.next_turn() % api.endpoints.len() } else { 0 };
+    let turn = if api.endpoints.len() > 1 {
+        worker.next_turn() % api.endpoints.len()
+    } else {
+        0
+    };
     let (target, endpoint) = (&api.api.upstream.targets[turn], &api.endpoints[turn]);
     let upstream_path = found.upstream_path(&api.api, &path, &target.path);
     let query = match (&target.query, query) {
@@ -139,12 +175,22 @@ pub fn plan(worker: &Worker, port: &Port, service: &HttpService, peer: &Peer, vi
     };
     let switch = settings.websockets
         && endpoint.http2 != Http2Use::Always
-        && view.upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
+        && view
+            .upgrade
+            .is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
     let request = UpstreamRequest {
         view,
         peer,
-        scheme: if endpoint.tls.is_some() { "https" } else { "http" },
-        host: if api.api.upstream.preserve_host_header && !view.host.is_empty() { view.host } else { &endpoint.authority },
+        scheme: if endpoint.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        },
+        host: if api.api.upstream.preserve_host_header && !view.host.is_empty() {
+            view.host
+        } else {
+            &endpoint.authority
+        },
         path: &upstream_path,
         query: query.as_deref(),
         drop_field: drop_field.as_deref(),
@@ -171,11 +217,20 @@ pub fn plan(worker: &Worker, port: &Port, service: &HttpService, peer: &Peer, vi
         framing: view.framing,
         head_request: view.method == "HEAD",
         repeatable: view.framing == Framing::Length(0)
-            && matches!(view.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"),
+            && matches!(
+                view.method,
+                "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
+            ),
         switch,
         close: settings.upstream_close,
-        patience: Patience { head: settings.upstream_patience, total, stall: settings.write_timeout },
-        bounds: Bounds { request_body: settings.max_request_body },
+        patience: Patience {
+            head: settings.upstream_patience,
+            total,
+            stall: settings.write_timeout,
+        },
+        bounds: Bounds {
+            request_body: settings.max_request_body,
+        },
         style,
     }))
 }
@@ -210,5 +265,8 @@ fn not_found() -> Answer {
 }
 
 fn refuse(answer: Answer, api: Option<&Arc<RunningApi>>) -> Plan {
-    Plan::Answer(Refusal { answer, api: api.cloned() })
+    Plan::Answer(Refusal {
+        answer,
+        api: api.cloned(),
+    })
 }

@@ -134,7 +134,9 @@ impl Pool {
             return Some(Connection::Http2(place.clone()));
         }
         while let Some(mut idle) = self.http1.borrow_mut().pop() {
-            let too_old = endpoint.max_age.is_some_and(|age| idle.made.elapsed() > age);
+            let too_old = endpoint
+                .max_age
+                .is_some_and(|age| idle.made.elapsed() > age);
             if !too_old && !idle.upstream.is_stale() {
                 return Some(Connection::Http1(idle.upstream, idle.made));
             }
@@ -143,10 +145,20 @@ impl Pool {
     }
 
     /// Keeps a connection that a request has left in order.
-    pub fn keep(&self, endpoint: &Endpoint, upstream: Box<Http1Upstream>, made: Instant, now: Instant) {
+    pub fn keep(
+        &self,
+        endpoint: &Endpoint,
+        upstream: Box<Http1Upstream>,
+        made: Instant,
+        now: Instant,
+    ) {
         let mut idle = self.http1.borrow_mut();
         if idle.len() < endpoint.keep {
-            idle.push(Idle { upstream, made, since: now });
+            idle.push(Idle {
+                upstream,
+                made,
+                since: now,
+            });
         }
     }
 
@@ -157,16 +169,24 @@ impl Pool {
 
     /// Closes what has been idle too long.
     pub fn expire(&self, now: Instant) {
-        self.http1.borrow_mut().retain_mut(|idle| now - idle.since < IDLE && !idle.upstream.is_stale());
+        self.http1
+            .borrow_mut()
+            .retain_mut(|idle| now - idle.since < IDLE && !idle.upstream.is_stale());
     }
 
     /// Makes a new connection.
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn connect(&self, endpoint: &Endpoint, timers: &Rc<Timers>) -> Result<Connection, ConnectError> {
+    pub async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        timers: &Rc<Timers>,
+    ) -> Result<Connection, ConnectError> {
         let transport = dial(endpoint, timers).await?;
-        let negotiated = transport.tls().is_some_and(|tls| tls.ssl().selected_alpn_protocol() == Some(b"h2"));
+        let negotiated = transport
+            .tls()
+            .is_some_and(|tls| tls.ssl().selected_alpn_protocol() == Some(b"h2"));
         if endpoint.http2 == Http2Use::Always || negotiated {
             let (place, connection) = h2::client::Builder::new()
                 .initial_window_size(1024 * 1024)
@@ -184,7 +204,10 @@ impl Pool {
             self.http2.borrow_mut().replace(place.clone());
             return Ok(Connection::Http2(place));
         }
-        Ok(Connection::Http1(Box::new(Http1Upstream::new(transport)), Instant::now()))
+        Ok(Connection::Http1(
+            Box::new(Http1Upstream::new(transport)),
+            Instant::now(),
+        ))
     }
 }
 
@@ -200,7 +223,10 @@ pub async fn dial(endpoint: &Endpoint, timers: &Rc<Timers>) -> Result<Transport,
     // Fails only on a socket that is gone, which the first write says.
     let _ = socket.set_nodelay(true);
     let Some(tls) = &endpoint.tls else {
-        return Ok(Transport::plain(socket, portcullis_tls::buffer::Chunk::new()));
+        return Ok(Transport::plain(
+            socket,
+            portcullis_tls::buffer::Chunk::new(),
+        ));
     };
     let session = tls.session(&endpoint.host).map_err(ConnectError::Setup)?;
     let mut stream = TlsStream::new(session, socket).map_err(ConnectError::Setup)?;
@@ -214,7 +240,9 @@ pub async fn dial(endpoint: &Endpoint, timers: &Rc<Timers>) -> Result<Transport,
             }
         }
         Ok(Err(HandshakeError::Transport(error))) => Err(ConnectError::Ended(error)),
-        Ok(Err(HandshakeError::ClearText)) => Err(ConnectError::Ended(io::ErrorKind::InvalidData.into())),
+        Ok(Err(HandshakeError::ClearText)) => {
+            Err(ConnectError::Ended(io::ErrorKind::InvalidData.into()))
+        }
         Err(_) => Err(ConnectError::HandshakeTimeout(endpoint.host.clone())),
     }
 }
@@ -223,10 +251,17 @@ pub async fn dial(endpoint: &Endpoint, timers: &Rc<Timers>) -> Result<Transport,
 async fn connect(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
     if let Ok(address) = endpoint.host.parse::<IpAddr>() {
         let address = SocketAddr::new(address, endpoint.port);
-        return TcpStream::connect(address).await.map_err(|source| ConnectError::Connect { address, source });
+        return TcpStream::connect(address)
+            .await
+            .map_err(|source| ConnectError::Connect { address, source });
     }
-    let lookup = |source| ConnectError::Lookup { host: endpoint.host.clone(), source };
-    let addresses = tokio::net::lookup_host((&*endpoint.host, endpoint.port)).await.map_err(lookup)?;
+    let lookup = |source| ConnectError::Lookup {
+        host: endpoint.host.clone(),
+        source,
+    };
+    let addresses = tokio::net::lookup_host((&*endpoint.host, endpoint.port))
+        .await
+        .map_err(lookup)?;
     let mut last = lookup(io::Error::new(io::ErrorKind::NotFound, "no such host"));
     for address in addresses {
         match TcpStream::connect(address).await {

@@ -80,8 +80,16 @@ impl Record {
         texts.path = view.path.to_owned();
         texts.host = view.host.to_owned();
         texts.protocol = view.protocol;
-        texts.user_agent = view.fields.first("user-agent").unwrap_or_default().to_owned();
-        texts.trace_id = view.fields.first("traceparent").and_then(trace_id).map(str::to_owned);
+        texts.user_agent = view
+            .fields
+            .first("user-agent")
+            .unwrap_or_default()
+            .to_owned();
+        texts.trace_id = view
+            .fields
+            .first("traceparent")
+            .and_then(trace_id)
+            .map(str::to_owned);
     }
 
     /// The gateway answers it itself.
@@ -94,7 +102,11 @@ impl Record {
     pub fn forwarding(&mut self, job: &Job) {
         self.api = Some(job.api.clone());
         if let Some(texts) = &mut self.texts {
-            let scheme = if job.endpoint.tls.is_some() { "https" } else { "http" };
+            let scheme = if job.endpoint.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
             texts.upstream = Some(format!("{scheme}://{}", job.endpoint.authority));
         }
     }
@@ -145,7 +157,9 @@ impl Record {
         if self.status == 0 {
             self.answered(answer.status, answer.body.len() as u64);
         }
-        if let (Some(texts), Outage::Connect(ConnectError::Tls(failure))) = (&mut self.texts, outage) {
+        if let (Some(texts), Outage::Connect(ConnectError::Tls(failure))) =
+            (&mut self.texts, outage)
+        {
             texts.failure = Some(failure);
         }
         answer
@@ -160,7 +174,9 @@ impl Record {
         let total = micros(self.start.elapsed());
         let upstream = self.head_at.map(|at| micros(at - self.start));
         let slot = self.api.as_ref().map(|api| api.slot);
-        worker.counters.request(slot, self.status, self.flag, total, upstream);
+        worker
+            .counters
+            .request(slot, self.status, self.flag, total, upstream);
         if let Some(texts) = self.texts.take() {
             self.log(worker, &texts, total, upstream);
         }
@@ -183,7 +199,11 @@ impl Record {
             client: self.peer.address,
             remote: None,
             user_agent: &texts.user_agent,
-            api: api.map(|api| RecordApi { id: &api.id, name: &api.name, org_id: &api.org_id }),
+            api: api.map(|api| RecordApi {
+                id: &api.id,
+                name: &api.name,
+                org_id: &api.org_id,
+            }),
             tls: self.peer.tls.as_ref().map(|tls| RecordTls {
                 version: tls.version,
                 cipher: tls.cipher,
@@ -196,10 +216,19 @@ impl Record {
             trace_id: texts.trace_id.as_deref(),
             error: self.flag.map(|flag| RecordError {
                 flag,
-                target: texts.upstream.as_deref().map(|text| text.split_once("://").map_or(text, |(_, rest)| rest)),
+                target: texts
+                    .upstream
+                    .as_deref()
+                    .map(|text| text.split_once("://").map_or(text, |(_, rest)| rest)),
                 upstream_status: (flag == ResponseFlag::UpstreamStatus).then_some(self.status),
-                cert_expiry: texts.failure.as_ref().and_then(|failure| failure.cert_expiry),
-                cert_subject: texts.failure.as_ref().and_then(|failure| failure.cert_subject.as_deref()),
+                cert_expiry: texts
+                    .failure
+                    .as_ref()
+                    .and_then(|failure| failure.cert_expiry),
+                cert_subject: texts
+                    .failure
+                    .as_ref()
+                    .and_then(|failure| failure.cert_subject.as_deref()),
             }),
         });
     }

@@ -53,7 +53,10 @@ pub async fn relay(
         let up_done = up.poll(cx, client, upstream)?.is_ready();
         let down_done = down.poll(cx, upstream, client)?.is_ready();
         if up_done && down_done {
-            return Poll::Ready(Ok(Moved { up: up.moved, down: down.moved }));
+            return Poll::Ready(Ok(Moved {
+                up: up.moved,
+                down: down.moved,
+            }));
         }
         Poll::Pending
     })
@@ -62,10 +65,19 @@ pub async fn relay(
 
 impl Direction {
     fn new(held: Chunk) -> Self {
-        Self { held, moved: 0, state: State::Moving }
+        Self {
+            held,
+            moved: 0,
+            state: State::Moving,
+        }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Transport, to: &mut Transport) -> Poll<io::Result<()>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Transport,
+        to: &mut Transport,
+    ) -> Poll<io::Result<()>> {
         loop {
             match self.state {
                 State::Ended => return Poll::Ready(Ok(())),

@@ -23,7 +23,10 @@ use crate::{
 };
 
 /// Bounds of a response head.
-const LIMITS: HeadLimits = HeadLimits { bytes: portcullis_tls::buffer::CHUNK_SIZE, fields: head::MAX_FIELDS };
+const LIMITS: HeadLimits = HeadLimits {
+    bytes: portcullis_tls::buffer::CHUNK_SIZE,
+    fields: head::MAX_FIELDS,
+};
 
 /// Why an upstream failed once it was connected.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +94,10 @@ impl Http1Upstream {
 
     /// True when the connection may carry another request.
     pub fn is_reusable(&self) -> bool {
-        self.keep_alive && self.request_ended && self.reader.is_ended() && self.reader.chunk.is_empty()
+        self.keep_alive
+            && self.request_ended
+            && self.reader.is_ended()
+            && self.reader.chunk.is_empty()
     }
 
     /// True when the peer has closed it while it was idle, or said something unasked.
@@ -106,8 +112,14 @@ impl Http1Upstream {
 }
 
 impl Upstream for Http1Upstream {
-    fn poll_send(&mut self, cx: &mut Context<'_>, content: &[u8]) -> Poll<Result<usize, UpstreamError>> {
-        self.writer.poll_content(&mut self.transport, cx, content).map_err(UpstreamError::from)
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        content: &[u8],
+    ) -> Poll<Result<usize, UpstreamError>> {
+        self.writer
+            .poll_content(&mut self.transport, cx, content)
+            .map_err(UpstreamError::from)
     }
 
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), UpstreamError> {
@@ -117,7 +129,9 @@ impl Upstream for Http1Upstream {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
-        self.writer.poll_flush(&mut self.transport, cx).map_err(UpstreamError::from)
+        self.writer
+            .poll_flush(&mut self.transport, cx)
+            .map_err(UpstreamError::from)
     }
 
     fn poll_head<R>(
@@ -128,7 +142,12 @@ impl Upstream for Http1Upstream {
         loop {
             if !self.reader.chunk.is_empty() {
                 let mut space = head::field_space();
-                match head::response(self.reader.chunk.data(), LIMITS, self.head_request, &mut space)? {
+                match head::response(
+                    self.reader.chunk.data(),
+                    LIMITS,
+                    self.head_request,
+                    &mut space,
+                )? {
                     Some(head) if head.status < 200 && head.status != 101 => {
                         let length = head.length;
                         self.reader.chunk.consume(length);
@@ -155,14 +174,18 @@ impl Upstream for Http1Upstream {
                 Ok(0) if !self.answered => return Poll::Ready(Err(UpstreamError::Silent)),
                 Ok(0) => return Poll::Ready(Err(UpstreamError::Body(BodyError::Cut))),
                 Ok(_) => self.answered = true,
-                Err(error) if !self.answered && ended(&error) => return Poll::Ready(Err(UpstreamError::Silent)),
+                Err(error) if !self.answered && ended(&error) => {
+                    return Poll::Ready(Err(UpstreamError::Silent));
+                }
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, UpstreamError>> {
-        self.reader.poll_content(&mut self.transport, cx).map_err(UpstreamError::from)
+        self.reader
+            .poll_content(&mut self.transport, cx)
+            .map_err(UpstreamError::from)
     }
 
     fn content(&self) -> &[u8] {
@@ -174,7 +197,9 @@ impl Upstream for Http1Upstream {
     }
 
     fn take_trailers(&mut self) -> Option<HeaderMap> {
-        self.reader.take_trailers().map(|trailers| forwardable_trailers(*trailers))
+        self.reader
+            .take_trailers()
+            .map(|trailers| forwardable_trailers(*trailers))
     }
 }
 
@@ -199,12 +224,23 @@ pub struct Http2Upstream {
 impl Http2Upstream {
     /// A stream whose request head has been sent; `ended` when the request has no body.
     pub fn new(response: ResponseFuture, request: SendStream<Bytes>, ended: bool) -> Self {
-        Self { response, request, body: None, held: Bytes::new(), trailers: None, ended }
+        Self {
+            response,
+            request,
+            body: None,
+            held: Bytes::new(),
+            trailers: None,
+            ended,
+        }
     }
 }
 
 impl Upstream for Http2Upstream {
-    fn poll_send(&mut self, cx: &mut Context<'_>, content: &[u8]) -> Poll<Result<usize, UpstreamError>> {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        content: &[u8],
+    ) -> Poll<Result<usize, UpstreamError>> {
         if self.request.capacity() < content.len() {
             self.request.reserve_capacity(content.len());
         }
@@ -219,7 +255,8 @@ impl Upstream for Http2Upstream {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.request.send_data(Bytes::copy_from_slice(&content[..n]), false)?;
+        self.request
+            .send_data(Bytes::copy_from_slice(&content[..n]), false)?;
         Poll::Ready(Ok(n))
     }
 
@@ -245,13 +282,21 @@ impl Upstream for Http2Upstream {
     ) -> Poll<Result<R, UpstreamError>> {
         let response = ready!(Pin::new(&mut self.response).poll(cx))?;
         let (parts, body) = response.into_parts();
-        let length = parts.headers.get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+        let length = parts
+            .headers
+            .get("content-length")
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let framing = match length {
             _ if body.is_end_stream() => Framing::Length(0),
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
-        let view = ResponseView { status: parts.status.as_u16(), reason: "", fields: &parts.headers, framing };
+        let view = ResponseView {
+            status: parts.status.as_u16(),
+            reason: "",
+            fields: &parts.headers,
+            framing,
+        };
         let seen = on_head(&view);
         self.body = Some(body);
         Poll::Ready(Ok(seen))
