@@ -168,10 +168,10 @@ async fn read_head(
             Ok(_) | Err(_) => return Ok(None),
         }
         let bytes = reader.chunk.data();
-        if head::may_be_complete(bytes, seen) || bytes.len() >= limits.bytes {
-            if let Some(read) = try_head(worker, reader, limits, peer, record)? {
-                return Ok(Some(read));
-            }
+        if (head::may_be_complete(bytes, seen) || bytes.len() >= limits.bytes)
+            && let Some(read) = try_head(worker, reader, limits, peer, record)?
+        {
+            return Ok(Some(read));
         }
         seen = reader.chunk.len();
     }
