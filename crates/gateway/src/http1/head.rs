@@ -239,7 +239,9 @@ pub fn response<'h, 'b>(
         Err(_) => return Err(HeadError::Malformed),
     };
     refuse_bare_lf(&bytes[..length])?;
-    let (Some(status), Some(version)) = (parsed.code, parsed.version) else {
+    // The tokenizer takes any three digits.
+    let status = parsed.code.filter(|code| *code >= 100);
+    let (Some(status), Some(version)) = (status, parsed.version) else {
         return Err(HeadError::Malformed);
     };
     let http10 = version == 0;
@@ -282,7 +284,8 @@ impl Facts {
     fn note(&mut self, field: &Header<'_>) -> Result<(), HeadError> {
         match field.name.len() {
             14 if field.name.eq_ignore_ascii_case("content-length") => {
-                if self.length.replace(digits(field.value)?).is_some() {
+                let length = digits(field.value)?;
+                if self.length.replace(length).is_some() {
                     return Err(HeadError::Framing);
                 }
             }
@@ -549,6 +552,15 @@ mod tests {
                 .expect("valid")
                 .expect("complete");
             assert_eq!(head.framing, framing, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_status_below_100_is_no_status() {
+        for text in ["HTTP/1.1 099 Odd\r\n\r\n", "HTTP/1.1 000 Odd\r\n\r\n"] {
+            let mut space = field_space();
+            let refused = response(text.as_bytes(), LIMITS, false, &mut space).expect_err(text);
+            assert_eq!(refused, HeadError::Malformed);
         }
     }
 }
