@@ -201,6 +201,11 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     if let Some((port, sockets)) = control_sockets {
         control_loop.listen(port, sockets);
     }
+    // Before anybody is told that we are ready: until then a signal would end the process.
+    let (mut terminate, mut interrupt, mut hangup) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
+    };
     engine.set_readiness(Readiness::Ready);
     let ready = Ready {
         address: config.listen.address,
@@ -215,9 +220,6 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     }
 
     let stopped = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let reloads = engine.clone();
         tokio::spawn(control_loop.run(loader, requests));
         tokio::spawn(async move {
