@@ -205,7 +205,11 @@ fn a_gateway_without_tls_13_says_so_once_and_a_minimum_below_tls_12_is_raised_wi
 fn version_limits_that_leave_nothing_stop_the_start() {
     for (min, max, said) in [
         (0, 770, "provided maxTLS"),
-        (773, 0, "773"),
+        (
+            773,
+            0,
+            "exceeds the default maximum TLS version (TLS 1.2); provide both versions explicitly",
+        ),
         (
             772,
             771,
