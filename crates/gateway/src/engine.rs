@@ -247,7 +247,10 @@ impl ControlLoop {
             }
             (wanted, changing) = (false, false);
             loader = self.reload(loader).await;
-            waiting.into_iter().for_each(|done| drop(done.send(())));
+            for done in waiting {
+                // Whoever asked may have left.
+                let _ = done.send(());
+            }
         }
     }
 
@@ -262,7 +265,7 @@ impl ControlLoop {
                 }
             }
             Err(error) => {
-                tracing::error!("reload failed, the configuration in force stays: {error}")
+                tracing::error!("reload failed, the configuration in force stays: {error}");
             }
         }
         self.registry.reload_finished(good, begun.elapsed());
@@ -355,7 +358,7 @@ fn rotate(loader: &mut Loader) {
         Ok(true) => tracing::info!("session ticket keys rotated"),
         Ok(false) => {}
         Err(error) => {
-            tracing::error!(%error, "session ticket keys could not be rotated; the old ones stay")
+            tracing::error!(%error, "session ticket keys could not be rotated; the old ones stay");
         }
     }
 }

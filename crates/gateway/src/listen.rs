@@ -6,12 +6,17 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections the kernel holds for us until a worker accepts them.
 const BACKLOG: i32 = 4096;
+
+/// A peer that has been silent this long is asked whether it is still there, so that relayed
+/// connections of vanished clients end.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Why a port cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -99,8 +104,13 @@ fn bind(address: SocketAddr, both_families: bool) -> Result<TcpListener, BindErr
         }
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
-        // Accepted sockets inherit this, which saves a system call for each.
+        // Accepted sockets inherit these, which saves system calls for each.
         socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(
+            &TcpKeepalive::new()
+                .with_time(KEEPALIVE)
+                .with_interval(KEEPALIVE),
+        )?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;

@@ -204,7 +204,11 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     // Before anybody is told that we are ready: until then a signal would end the process.
     let (mut terminate, mut interrupt, mut hangup) = {
         let _entered = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
+        (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        )
     };
     engine.set_readiness(Readiness::Ready);
     let ready = Ready {

@@ -152,12 +152,6 @@ impl Deadline {
         self.store();
     }
 
-    /// Takes the deadline away.
-    pub fn clear(&mut self) {
-        self.at = None;
-        self.store();
-    }
-
     /// Ready once the deadline has passed.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let Some(key) = self.key else {

@@ -3,7 +3,7 @@
 //! The TLS engine reads and writes memory only: ciphertext arrives in a [`Chunk`] and leaves
 //! through an [`Output`], both borrowed from the worker's pool while they hold bytes. One read
 //! of the socket serves many records, and many records leave in one write: a 10 MiB download
-//! costs a system call per 128 KiB, a handshake flight one, and what the engine has to say
+//! costs a system call per 256 KiB, a handshake flight one, and what the engine has to say
 //! after a handshake (session tickets) rides along with the first response.
 //!
 //! Invariants:

@@ -43,7 +43,7 @@ pub(super) async fn serve(
     };
     match tunnel::relay(&mut client, Chunk::new(), &mut upstream, Chunk::new()).await {
         Ok(moved) => {
-            tracing::debug!(api_id = %api.api.id, up = moved.up, down = moved.down, "TCP connection ended")
+            tracing::debug!(api_id = %api.api.id, up = moved.up, down = moved.down, "TCP connection ended");
         }
         Err(error) => tracing::debug!(api_id = %api.api.id, %error, "TCP connection failed"),
     }

@@ -81,7 +81,7 @@ pub trait Upstream {
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// From the request's start until the response head.
+    /// From the end of the request until the response head.
     pub head: Duration,
     /// From the request's start until everything is over, when the API asks for it.
     pub total: Option<Duration>,
@@ -129,10 +129,10 @@ pub enum Cause {
     Client(ClientError),
     /// The upstream failed.
     Upstream(UpstreamError),
-    /// No response head in time.
-    HeadTimeout,
-    /// The exchange as a whole, or a body, took too long.
+    /// No response head in time, a body that stood still, or the exchange as a whole too long.
     Timeout,
+    /// The client stopped sending its request.
+    RequestStalled,
     /// The request's body is larger than allowed.
     RequestTooLarge,
 }
@@ -152,14 +152,13 @@ pub async fn run<C: Client, U: Upstream>(
     let mut exchange = Exchange {
         client,
         upstream,
+        patience,
         bounds,
+        start,
         done: Done::default(),
-        in_bodies: false,
+        phase: None,
+        awaits_client: false,
     };
-    let until_head = patience
-        .total
-        .map_or(patience.head, |total| total.min(patience.head));
-    deadline.set(start, until_head);
     let outcome = poll_fn(|cx| exchange.poll_head(cx, deadline)).await;
     if let Err(cause) = outcome {
         return Err(Failure {
@@ -170,7 +169,7 @@ pub async fn run<C: Client, U: Upstream>(
     if exchange.done.switched {
         return Ok(exchange.done);
     }
-    let outcome = poll_fn(|cx| exchange.poll_bodies(cx, deadline, patience, start)).await;
+    let outcome = poll_fn(|cx| exchange.poll_bodies(cx, deadline)).await;
     match outcome {
         Ok(()) => Ok(exchange.done),
         Err(cause) => Err(Failure {
@@ -183,10 +182,25 @@ pub async fn run<C: Client, U: Upstream>(
 struct Exchange<'e, C, U> {
     client: &'e mut C,
     upstream: &'e mut U,
+    patience: Patience,
     bounds: Bounds,
+    start: Instant,
     done: Done,
-    /// The deadline has been moved from the head's to the bodies'.
-    in_bodies: bool,
+    /// What the deadline stands for, once it stands for anything.
+    phase: Option<Phase>,
+    /// The request is waiting for the client, not for the upstream.
+    awaits_client: bool,
+}
+
+/// What is being waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The rest of the request.
+    Request,
+    /// The response head.
+    Head,
+    /// Bodies.
+    Bodies,
 }
 
 impl<C: Client, U: Upstream> Exchange<'_, C, U> {
@@ -196,6 +210,7 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
         cx: &mut Context<'_>,
         deadline: &mut Deadline,
     ) -> Poll<Result<(), Cause>> {
+        let before = self.done.received;
         let upload = self.poll_upload(cx);
         if let Poll::Ready(Err(cause @ (Cause::Client(_) | Cause::RequestTooLarge))) = upload {
             return Poll::Ready(Err(cause));
@@ -227,8 +242,17 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
         if self.done.request_ended && self.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Cause::Client(ClientError::Gone)));
         }
+        let phase = if self.done.request_ended {
+            Phase::Head
+        } else {
+            Phase::Request
+        };
+        self.rearm(deadline, phase, self.done.received != before);
         match deadline.poll(cx) {
-            Poll::Ready(Elapsed) => Poll::Ready(Err(Cause::HeadTimeout)),
+            Poll::Ready(Elapsed) if phase == Phase::Request && self.awaits_client => {
+                Poll::Ready(Err(Cause::RequestStalled))
+            }
+            Poll::Ready(Elapsed) => Poll::Ready(Err(Cause::Timeout)),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -238,8 +262,6 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
         &mut self,
         cx: &mut Context<'_>,
         deadline: &mut Deadline,
-        patience: Patience,
-        start: Instant,
     ) -> Poll<Result<(), Cause>> {
         let before = (self.done.sent, self.done.received);
         // The upload no longer matters for the outcome: the response decides.
@@ -250,22 +272,33 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
         if let Poll::Ready(result) = self.poll_download(cx) {
             return Poll::Ready(result);
         }
-        if (self.done.sent, self.done.received) != before
-            || !std::mem::replace(&mut self.in_bodies, true)
-        {
-            let now = Instant::now();
-            let total_left = patience
-                .total
-                .map(|total| total.saturating_sub(now - start));
-            deadline.set(
-                now,
-                total_left.map_or(patience.stall, |left| left.min(patience.stall)),
-            );
-        }
+        self.rearm(
+            deadline,
+            Phase::Bodies,
+            (self.done.sent, self.done.received) != before,
+        );
         match deadline.poll(cx) {
             Poll::Ready(Elapsed) => Poll::Ready(Err(Cause::Timeout)),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Moves the deadline when what is waited for changed, or a body moved.
+    fn rearm(&mut self, deadline: &mut Deadline, phase: Phase, moved: bool) {
+        let changed = self.phase.replace(phase) != Some(phase);
+        if !changed && (!moved || phase == Phase::Head) {
+            return;
+        }
+        let now = Instant::now();
+        let wait = match phase {
+            Phase::Head => self.patience.head,
+            Phase::Request | Phase::Bodies => self.patience.stall,
+        };
+        let left = self
+            .patience
+            .total
+            .map(|total| total.saturating_sub(now - self.start));
+        deadline.set(now, left.map_or(wait, |left| left.min(wait)));
     }
 
     /// Moves the request to the upstream. Ready when it is over.
@@ -273,6 +306,7 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
         if self.done.request_ended {
             return self.upstream.poll_flush(cx).map_err(Cause::Upstream);
         }
+        self.awaits_client = false;
         loop {
             match self.client.poll_content(cx).map_err(Cause::Client)? {
                 Poll::Ready(true) => {
@@ -292,6 +326,7 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
                     return self.upstream.poll_flush(cx).map_err(Cause::Upstream);
                 }
                 Poll::Pending => {
+                    self.awaits_client = true;
                     ready!(self.upstream.poll_flush(cx)).map_err(Cause::Upstream)?;
                     return Poll::Pending;
                 }

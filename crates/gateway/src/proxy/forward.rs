@@ -51,7 +51,7 @@ impl UpstreamRequest<'_> {
         self.each_own_field(&mut |name, value| push_field(out, name.as_bytes(), value));
         match self.view.framing {
             Framing::Chunked | Framing::UntilEnd => {
-                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n")
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
             }
             Framing::Length(0) if !expects_body(self.view.method) => {}
             Framing::Length(length) => {
@@ -177,7 +177,7 @@ pub fn write_http1_response(
     out.extend_from_slice(reason.as_bytes());
     out.extend_from_slice(b"\r\n");
     each_response_field(view, &mut |name, value| {
-        push_field(out, name.as_bytes(), value)
+        push_field(out, name.as_bytes(), value);
     });
     let framing = match view.framing {
         _ if !body_follows => Framing::Length(0),

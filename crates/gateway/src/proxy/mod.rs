@@ -203,11 +203,14 @@ fn end(job: &Job, failure: Failure, record: &mut Record) -> Forwarded {
             record.answered(answer.status, answer.body.len() as u64);
             Forwarded::Refused(answer)
         }
-        Cause::RequestTooLarge => Forwarded::Broken,
-        Cause::Upstream(error) => answer_outage(job, Outage::Failed(error), unanswered, record),
-        Cause::HeadTimeout | Cause::Timeout => {
-            answer_outage(job, Outage::Timeout, unanswered, record)
+        Cause::RequestStalled if unanswered => {
+            let answer = Answer::text(408, "Request Timeout");
+            record.answered(answer.status, answer.body.len() as u64);
+            Forwarded::Refused(answer)
         }
+        Cause::RequestTooLarge | Cause::RequestStalled => Forwarded::Broken,
+        Cause::Upstream(error) => answer_outage(job, Outage::Failed(error), unanswered, record),
+        Cause::Timeout => answer_outage(job, Outage::Timeout, unanswered, record),
     }
 }
 

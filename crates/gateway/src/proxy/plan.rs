@@ -156,7 +156,7 @@ pub fn plan(
                     .filter(|kept| !kept.is_empty());
             }
             VersionStrip::Segment(length) => {
-                path = Cow::Owned(found.path_without_version(&path, length))
+                path = Cow::Owned(found.path_without_version(&path, length));
             }
         }
     }
