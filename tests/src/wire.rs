@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use openssl::ssl::SslStream;
+use openssl::ssl::{SslRef, SslStream};
 
 use crate::wait::PATIENCE;
 
@@ -18,6 +18,10 @@ use crate::wait::PATIENCE;
 pub trait Stream: Read + Write + Send {
     /// The socket below.
     fn socket(&self) -> &TcpStream;
+    /// The TLS session, if there is one.
+    fn session(&self) -> Option<&SslRef> {
+        None
+    }
 }
 
 impl Stream for TcpStream {
@@ -29,6 +33,10 @@ impl Stream for TcpStream {
 impl Stream for SslStream<TcpStream> {
     fn socket(&self) -> &TcpStream {
         self.get_ref()
+    }
+
+    fn session(&self) -> Option<&SslRef> {
+        Some(self.ssl())
     }
 }
 
@@ -163,6 +171,14 @@ impl Wire {
     /// The socket below.
     pub fn socket(&self) -> &TcpStream {
         self.stream.socket()
+    }
+
+    /// The TLS session.
+    ///
+    /// # Panics
+    /// When it is in clear text.
+    pub fn session(&self) -> &SslRef {
+        self.stream.session().expect("a TLS session")
     }
 
     /// Sends bytes as they are.
