@@ -91,7 +91,7 @@ pub struct Builder {
     endpoints: HashMap<EndpointKey, Arc<Endpoint>>,
     certificates: Certificates,
     servers: HashMap<u16, (ServingKey, ServerConfig)>,
-    /// The last good place of each file, so that a file that turns bad keeps it.
+    /// The last known place of each file, so that a file that turns bad keeps it.
     places: HashMap<String, Arc<Quarantined>>,
     /// What the TLS settings made us say; said with every build.
     settled: Vec<Finding>,
@@ -228,6 +228,10 @@ impl Builder {
                         .map(ToString::to_string)
                         .collect::<Vec<_>>()
                         .join("; ");
+                    if let Some(place) = &file.place {
+                        let place = Arc::new(Quarantined::at(place, ""));
+                        self.places.insert(file.name.clone(), place);
+                    }
                     self.keep_place(&file.name, reason, &mut candidates, &mut quarantine);
                 }
             }
@@ -349,7 +353,8 @@ impl Builder {
         })
     }
 
-    /// A file that says nothing usable: its API, if it ever was one, keeps its place and answers 503.
+    /// A file that says nothing usable: its API keeps the place it asks for, else the one it had,
+    /// and answers 503.
     fn keep_place(
         &self,
         file: &str,

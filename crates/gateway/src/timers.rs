@@ -35,6 +35,8 @@ struct Slot {
     at: Option<Instant>,
     /// Ends at once when the worker drains: nobody is in the middle of anything.
     idle: bool,
+    /// Set by the sweep, so that waiting never asks the clock.
+    passed: bool,
     waker: Waker,
 }
 
@@ -60,16 +62,6 @@ impl Timers {
         })
     }
 
-    /// A deadline `after` from now.
-    pub fn deadline(self: &Rc<Self>, after: Duration) -> Deadline {
-        Deadline {
-            timers: self.clone(),
-            at: Instant::now().checked_add(after),
-            idle: false,
-            key: None,
-        }
-    }
-
     /// A deadline that never passes until it is set.
     pub fn never(self: &Rc<Self>) -> Deadline {
         Deadline {
@@ -89,7 +81,7 @@ impl Timers {
         after: Duration,
         work: F,
     ) -> Result<F::Output, Elapsed> {
-        self.deadline(after).guard(work).await
+        self.never().limit(after, work).await
     }
 
     /// Like [`Timers::within`] for a wait in which nothing is going on: it also ends, as elapsed,
@@ -102,26 +94,18 @@ impl Timers {
         after: Duration,
         work: F,
     ) -> Result<F::Output, Elapsed> {
-        self.idle_deadline(after).guard(work).await
-    }
-
-    /// A deadline `after` from now that also passes when the worker drains.
-    pub fn idle_deadline(self: &Rc<Self>, after: Duration) -> Deadline {
-        let mut deadline = self.deadline(after);
-        deadline.idle = true;
-        deadline
+        self.never().limit_idle(after, work).await
     }
 
     /// Ends every idle wait now.
     pub fn end_idle(&self) {
-        let now = Instant::now();
         for (_, slot) in self
             .slots
             .borrow_mut()
             .iter_mut()
             .filter(|(_, slot)| slot.idle)
         {
-            slot.at = Some(now);
+            slot.passed = true;
             slot.waker.wake_by_ref();
         }
     }
@@ -138,6 +122,7 @@ impl Timers {
             let now = Instant::now();
             for (_, slot) in self.slots.borrow_mut().iter_mut() {
                 if slot.at.is_some_and(|at| at <= now) {
+                    slot.passed = true;
                     slot.waker.wake_by_ref();
                 }
             }
@@ -148,30 +133,32 @@ impl Timers {
 impl Deadline {
     /// Moves the deadline to `after` from `now`.
     pub fn set(&mut self, now: Instant, after: Duration) {
-        self.at = now.checked_add(after);
-        self.store();
+        self.arm(now, after, false);
+    }
+
+    /// Moves the deadline to `after` from `now`; it also passes when the worker drains.
+    pub fn set_idle(&mut self, now: Instant, after: Duration) {
+        self.arm(now, after, true);
     }
 
     /// Ready once the deadline has passed.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
+        let mut slots = self.timers.slots.borrow_mut();
         let Some(key) = self.key else {
-            if self.at.is_some_and(|at| at <= Instant::now()) {
-                return Poll::Ready(Elapsed);
-            }
-            let slot = Slot {
+            self.key = Some(slots.insert(Slot {
                 at: self.at,
                 idle: self.idle,
+                passed: false,
                 waker: cx.waker().clone(),
-            };
-            self.key = Some(self.timers.slots.borrow_mut().insert(slot));
+            }));
+            drop(slots);
             if !self.timers.sweeping.replace(true) {
                 self.timers.wake_sweep.notify_one();
             }
             return Poll::Pending;
         };
-        let mut slots = self.timers.slots.borrow_mut();
         let slot = &mut slots[key];
-        if slot.at.is_some_and(|at| at <= Instant::now()) {
+        if slot.passed {
             return Poll::Ready(Elapsed);
         }
         if !slot.waker.will_wake(cx.waker()) {
@@ -180,24 +167,70 @@ impl Deadline {
         Poll::Pending
     }
 
-    /// Runs `work` until it is done or the deadline has passed.
+    /// Runs `work` until it is done or `after` has passed since it first had to wait.
     ///
     /// # Errors
     /// [`Elapsed`].
-    pub async fn guard<F: Future>(&mut self, work: F) -> Result<F::Output, Elapsed> {
+    pub async fn limit<F: Future>(
+        &mut self,
+        after: Duration,
+        work: F,
+    ) -> Result<F::Output, Elapsed> {
+        self.limited(after, false, work).await
+    }
+
+    /// Like [`Deadline::limit`] for a wait in which nothing is going on: it also ends, as elapsed,
+    /// when the worker drains.
+    ///
+    /// # Errors
+    /// [`Elapsed`].
+    pub async fn limit_idle<F: Future>(
+        &mut self,
+        after: Duration,
+        work: F,
+    ) -> Result<F::Output, Elapsed> {
+        self.limited(after, true, work).await
+    }
+
+    async fn limited<F: Future>(
+        &mut self,
+        after: Duration,
+        idle: bool,
+        work: F,
+    ) -> Result<F::Output, Elapsed> {
         let mut work = pin!(work);
+        let mut armed = false;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
+            }
+            if !std::mem::replace(&mut armed, true) {
+                self.arm(Instant::now(), after, idle);
             }
             self.poll(cx).map(Err)
         })
         .await
     }
 
-    fn store(&mut self) {
+    /// Runs `work` until it is done or the deadline, wherever it was set, has passed.
+    ///
+    /// # Errors
+    /// [`Elapsed`].
+    pub async fn guard<F: Future>(&mut self, work: F) -> Result<F::Output, Elapsed> {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll(cx).map(Err),
+        })
+        .await
+    }
+
+    fn arm(&mut self, now: Instant, after: Duration, idle: bool) {
+        self.at = now.checked_add(after);
+        self.idle = idle;
         if let Some(key) = self.key {
-            self.timers.slots.borrow_mut()[key].at = self.at;
+            let slot = &mut self.timers.slots.borrow_mut()[key];
+            (slot.at, slot.idle, slot.passed) = (self.at, idle, false);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! no buffer and none of the state a request needs. That state lives in a box of its own and goes
 //! with the request.
 
-use std::{future::poll_fn, rc::Rc};
+use std::{future::poll_fn, rc::Rc, time::Instant};
 
 use portcullis_tls::buffer::Chunk;
 
@@ -27,6 +27,7 @@ use crate::{
         view::{Peer, RequestView},
     },
     snapshot::Service,
+    timers::Deadline,
     transport::Transport,
     worker::Worker,
 };
@@ -51,12 +52,13 @@ pub(super) async fn serve(
     peer: Rc<Peer>,
 ) {
     let mut chunk = early;
+    // One for all there is to wait for: the next request, the rest of one, its response.
+    let mut deadline = worker.timers.never();
     loop {
         if chunk.is_empty() {
             let first_byte = poll_fn(|cx| transport.poll_fill(cx, &mut chunk));
-            match worker
-                .timers
-                .while_idle(worker.settings.idle_timeout, first_byte)
+            match deadline
+                .limit_idle(worker.settings.idle_timeout, first_byte)
                 .await
             {
                 Ok(Ok(n)) if n > 0 => {}
@@ -69,6 +71,7 @@ pub(super) async fn serve(
             &mut transport,
             std::mem::take(&mut chunk),
             &peer,
+            &mut deadline,
         ))
         .await;
         chunk = left;
@@ -99,12 +102,14 @@ async fn request(
     transport: &mut Transport,
     early: Chunk,
     peer: &Rc<Peer>,
+    deadline: &mut Deadline,
 ) -> (After, Chunk) {
     let mut reader = Reader::default();
     reader.chunk = early;
     let mut writer = Writer::default();
     let mut record = Record::begin(worker, peer);
-    let after = match read_head(worker, transport, &mut reader, peer, &mut record).await {
+    let read = read_head(worker, transport, &mut reader, peer, &mut record, deadline).await;
+    let after = match read {
         Ok(Some(read)) => {
             answer(
                 worker,
@@ -113,6 +118,7 @@ async fn request(
                 &mut writer,
                 &mut record,
                 read,
+                deadline,
             )
             .await
         }
@@ -125,7 +131,7 @@ async fn request(
             client.keep_alive = false;
             client.answer(&answer, &[]);
             record.answered(answer.status, answer.body.len() as u64);
-            finish(worker, transport, &mut writer, After::Linger).await
+            finish(worker, transport, &mut writer, After::Linger, deadline).await
         }
     };
     record.end(worker);
@@ -150,6 +156,7 @@ async fn read_head(
     reader: &mut Reader,
     peer: &Rc<Peer>,
     record: &mut Record,
+    deadline: &mut Deadline,
 ) -> Result<Option<Read>, HeadError> {
     let limits = HeadLimits {
         bytes: worker.settings.head_bytes,
@@ -160,7 +167,7 @@ async fn read_head(
         return Ok(Some(read));
     }
     let mut seen = reader.chunk.len();
-    let mut deadline = worker.timers.deadline(worker.settings.head_timeout);
+    deadline.set(Instant::now(), worker.settings.head_timeout);
     loop {
         let more = poll_fn(|cx| transport.poll_fill(cx, &mut reader.chunk));
         match deadline.guard(more).await {
@@ -240,6 +247,7 @@ async fn answer(
     writer: &mut Writer,
     record: &mut Record,
     read: Read,
+    deadline: &mut Deadline,
 ) -> After {
     let mut client = client(transport, reader, writer);
     client.http10 = read.http10;
@@ -259,18 +267,20 @@ async fn answer(
                 Err(_) => return After::Drop,
             }
         }
-        Plan::Forward(job) => match proxy::forward(worker, &job, &mut client, record).await {
-            Forwarded::Answered => None,
-            Forwarded::Refused(answer) => {
-                client.answer(&answer, &[]);
-                None
+        Plan::Forward(job) => {
+            match proxy::forward(worker, &job, &mut client, record, deadline).await {
+                Forwarded::Answered => None,
+                Forwarded::Refused(answer) => {
+                    client.answer(&answer, &[]);
+                    None
+                }
+                Forwarded::Switched(upstream) => Some(upstream),
+                Forwarded::Broken => {
+                    give_up(worker, transport, writer).await;
+                    return After::Drop;
+                }
             }
-            Forwarded::Switched(upstream) => Some(upstream),
-            Forwarded::Broken => {
-                give_up(worker, transport, writer).await;
-                return After::Drop;
-            }
-        },
+        }
     };
     let keep_alive = client.keep_alive;
     let request_ended = reader.is_ended();
@@ -280,7 +290,7 @@ async fn answer(
         (_, false) => After::Linger,
     };
     match switched {
-        None => finish(worker, transport, writer, after).await,
+        None => finish(worker, transport, writer, after, deadline).await,
         Some(upstream) => {
             if poll_fn(|cx| writer.poll_flush(transport, cx))
                 .await
@@ -306,6 +316,7 @@ async fn finish(
     transport: &mut Transport,
     writer: &mut Writer,
     after: After,
+    deadline: &mut Deadline,
 ) -> After {
     if writer.hand_over(transport).is_err() {
         return After::Drop;
@@ -314,11 +325,7 @@ async fn finish(
         transport.queue_goodbye();
     }
     let flush = poll_fn(|cx| transport.poll_flush(cx));
-    match worker
-        .timers
-        .within(worker.settings.write_timeout, flush)
-        .await
-    {
+    match deadline.limit(worker.settings.write_timeout, flush).await {
         Ok(Ok(())) => after,
         Ok(Err(_)) | Err(_) => After::Drop,
     }

@@ -66,7 +66,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, transport: Transport, peer: Rc<Pe
         connection.abrupt_shutdown(Reason::INADEQUATE_SECURITY);
     }
     let open = Rc::new(Cell::new(0usize));
-    let mut idle = worker.timers.idle_deadline(worker.settings.idle_timeout);
+    let mut idle = worker.timers.never();
+    idle.set_idle(Instant::now(), worker.settings.idle_timeout);
     let mut leaving = false;
     loop {
         let accepted = poll_fn(|cx| {
@@ -78,7 +79,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, transport: Transport, peer: Rc<Pe
         .await;
         match accepted {
             Some(Some(Ok((request, respond)))) => {
-                idle.set(Instant::now(), worker.settings.idle_timeout);
+                idle.set_idle(Instant::now(), worker.settings.idle_timeout);
                 open.set(open.get() + 1);
                 let (worker, peer, open) = (worker.clone(), peer.clone(), open.clone());
                 // Boxed first: a task moves its future several times, and this one is large.
@@ -101,9 +102,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, transport: Transport, peer: Rc<Pe
             None if open.get() == 0 || worker.is_draining() => {
                 leaving = true;
                 connection.graceful_shutdown();
-                idle = worker.timers.deadline(worker.settings.linger);
+                idle.set(Instant::now(), worker.settings.linger);
             }
-            None => idle.set(Instant::now(), worker.settings.idle_timeout),
+            None => idle.set_idle(Instant::now(), worker.settings.idle_timeout),
         }
     }
 }
@@ -170,7 +171,15 @@ async fn stream(
             client.answer(&refusal.answer, &[])
         }
         Plan::Control => ask_control(worker, &mut client, &view, peer, &mut record).await,
-        Plan::Forward(job) => match proxy::forward(worker, &job, &mut client, &mut record).await {
+        Plan::Forward(job) => match proxy::forward(
+            worker,
+            &job,
+            &mut client,
+            &mut record,
+            &mut worker.timers.never(),
+        )
+        .await
+        {
             Forwarded::Answered => Ok(()),
             Forwarded::Refused(answer) => client.answer(&answer, &[]),
             Forwarded::Switched(_) | Forwarded::Broken => {

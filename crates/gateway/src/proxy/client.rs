@@ -133,8 +133,11 @@ impl Client for Http1Client<'_> {
             self.expects_continue = false;
         }
         if !self.reader.is_ended() && self.transport.waiting() > 0 && self.writer.is_empty() {
-            // The client waits for the interim response before it sends anything.
-            ready!(self.transport.poll_flush(cx))?;
+            // The client waits for the interim response before it sends anything. That it cannot
+            // be sent at once is no reason to stop reading.
+            if let Poll::Ready(Err(error)) = self.transport.poll_flush(cx) {
+                return Poll::Ready(Err(error.into()));
+            }
         }
         self.reader
             .poll_content(self.transport, cx)

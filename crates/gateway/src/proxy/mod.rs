@@ -59,11 +59,11 @@ pub async fn forward<C: Client>(
     job: &Job,
     client: &mut C,
     record: &mut Record,
+    deadline: &mut Deadline,
 ) -> Forwarded {
     let pool = worker.pool(job.endpoint.id);
     let start = record.start();
     record.forwarding(job);
-    let mut deadline = worker.timers.never();
     let mut kept = pool.take(&job.endpoint);
     loop {
         let reused = kept.is_some();
@@ -85,7 +85,7 @@ pub async fn forward<C: Client>(
                     job.patience,
                     job.bounds,
                     start,
-                    &mut deadline,
+                    deadline,
                 )
                 .await;
                 match &outcome {
@@ -105,7 +105,7 @@ pub async fn forward<C: Client>(
                 outcome
             }
             Connection::Http2(place) => {
-                match over_http2(&pool, job, place, client, start, &mut deadline).await {
+                match over_http2(&pool, job, place, client, start, deadline).await {
                     Ok(outcome) => outcome,
                     // The connection takes no more requests: this one has not been sent.
                     Err(_) if reused => continue,
