@@ -32,11 +32,13 @@ bench: ## Measures the gateway beside nginx, HAProxy and Envoy
 lint: ## Checks formatting, lints and dependencies
 	@scripts/needs build
 	$(CARGO) fmt --all -- --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	scripts/deps
 
 fmt: ## Formats the code
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
 
 deps: ## Checks licences, banned crates, duplicates and advisories of dependencies
 	scripts/deps

@@ -63,5 +63,9 @@ fn read(framing: Framing, bytes: &[u8], piece: usize) -> Read {
             Err(_) => break End::Refused,
         }
     };
-    Read { content, taken, end }
+    Read {
+        content,
+        taken,
+        end,
+    }
 }

@@ -23,7 +23,7 @@ pub fn text(dir: &Path, made: &Made, base: &str, upstream: SocketAddr) -> String
     line(&format!("\nPortcullis quickstart in {}\n", dir.display()));
     for (title, entries) in [
         ("made", made.fresh().collect::<Vec<_>>()),
-        ("renewed, it had expired", made.renewed().collect()),
+        ("renewed, expired or about to", made.renewed().collect()),
         ("kept as it is", made.kept().collect()),
         ("note", made.notes().collect()),
     ] {
