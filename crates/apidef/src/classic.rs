@@ -11,6 +11,7 @@ use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamTls};
 use crate::duration::duration;
 use crate::facts::Facts;
 use crate::listen_path::{domain, listen_path};
+use crate::place::Place;
 use crate::reader::Node;
 use crate::target::target;
 
@@ -33,13 +34,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
 
     let listener = listener(root);
     let proxy = root.at("proxy");
-    let path = match listener.protocol {
-        // A raw listener has no paths.
-        Some(Protocol::Tcp | Protocol::Tls) if proxy.at("listen_path").is_empty() => {
-            Some("/".to_owned())
-        }
-        _ => listen_path(&proxy.at("listen_path"), proxy.at("listen_path").string()),
-    };
+    let path = path(&proxy, listener.protocol);
     let upstream = upstream(&proxy, listener.protocol);
     let versioning = versions::versioning(root);
     let id = id(&root.at("api_id"), fallback_id);
@@ -84,6 +79,36 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         listen_path: path?,
         upstream: upstream?,
     })
+}
+
+/// The place an API asks for, read from `root`; what does not decide about it from `lenient`, the
+/// same tree with a report nobody reads.
+pub(crate) fn place(
+    root: &Node<'_, '_>,
+    lenient: &Node<'_, '_>,
+    fallback_id: &str,
+) -> Option<Place> {
+    let listener = listener(root);
+    let domain_disabled = root.at("domain_disabled").bool();
+    let domain = domain(&root.at("domain"), root.at("domain").string());
+    Some(Place {
+        id: id(&lenient.at("api_id"), Some(fallback_id))?,
+        name: lenient.at("name").string().to_owned(),
+        active: lenient.at("active").bool_or(true),
+        internal: lenient.at("internal").bool(),
+        domain: domain.filter(|_| !domain_disabled),
+        listen_path: path(&root.at("proxy"), listener.protocol)?,
+        listener,
+    })
+}
+
+fn path(proxy: &Node<'_, '_>, protocol: Option<Protocol>) -> Option<String> {
+    let node = proxy.at("listen_path");
+    match protocol {
+        // A raw listener has no paths.
+        Some(Protocol::Tcp | Protocol::Tls) if node.is_empty() => Some("/".to_owned()),
+        _ => listen_path(&node, node.string()),
+    }
 }
 
 /// The id as written, else the fallback, else a problem.

@@ -117,11 +117,7 @@ pub(crate) fn parse(
     format: Option<Format>,
     fallback_id: Option<&str>,
 ) -> Result<ParsedDefinition, Vec<DefinitionError>> {
-    let value = match notation {
-        Notation::Json => from_json(text),
-        Notation::Yaml => from_yaml(text),
-    }
-    .map_err(unreadable)?;
+    let value = tree(text, notation).map_err(unreadable)?;
     let format = format.unwrap_or_else(|| format_of(&value));
     let document = match notation {
         Notation::Json => Document {
@@ -131,6 +127,14 @@ pub(crate) fn parse(
         Notation::Yaml => Document::new(format, &value),
     };
     interpret(document, value, fallback_id)
+}
+
+/// The tree of a text, or what is wrong with its notation.
+pub(crate) fn tree(text: &str, notation: Notation) -> Result<Value, String> {
+    match notation {
+        Notation::Json => from_json(text),
+        Notation::Yaml => from_yaml(text),
+    }
 }
 
 /// Reads a tree that belongs to `document`.

@@ -32,6 +32,7 @@ mod listen_path;
 mod members;
 mod oas;
 mod ours;
+mod place;
 mod reader;
 mod report;
 mod source;
@@ -39,5 +40,6 @@ mod target;
 
 pub use api::*;
 pub use document::{Document, Format, ParsedDefinition, parse_classic, parse_oas};
+pub use place::Place;
 pub use report::{DefinitionError, ErrorKind, Warning};
 pub use source::{DefinitionFile, SourceFile, is_definition_name, parse_definition, parse_files};

@@ -12,6 +12,7 @@ use crate::classic::{NO_WEIGHTED_TARGET, id, protocol, raised, versions};
 use crate::duration::duration;
 use crate::facts::Facts;
 use crate::listen_path::{domain, listen_path};
+use crate::place::Place;
 use crate::reader::Node;
 use crate::target::target;
 
@@ -89,6 +90,29 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         id: id?,
         listen_path: listen_path?,
         upstream: upstream?,
+    })
+}
+
+/// The place an API asks for; see the function of the same name for Classic definitions.
+pub(crate) fn place(
+    root: &Node<'_, '_>,
+    lenient: &Node<'_, '_>,
+    fallback_id: &str,
+) -> Option<Place> {
+    let (extension, lenient) = (root.at(EXTENSION), lenient.at(EXTENSION));
+    let (server, info) = (extension.at("server"), lenient.at("info"));
+    let custom = server.at("customDomain");
+    let bound = custom.is_enabled();
+    let domain = domain(&custom.at("name"), custom.at("name").string());
+    let path = server.at("listenPath");
+    Some(Place {
+        id: id(&info.at("id"), Some(fallback_id))?,
+        name: info.at("name").string().to_owned(),
+        active: info.at("state").at("active").bool_or(true),
+        internal: info.at("state").at("internal").bool(),
+        listener: listener(&server, &root.at("x-portcullis")),
+        domain: domain.filter(|_| bound),
+        listen_path: listen_path(&path.at("value"), path.at("value").string())?,
     })
 }
 

@@ -19,6 +19,7 @@ use crate::control::classic_view;
 use crate::document::{Document, Format, Notation, ParsedDefinition, format_of, parse};
 use crate::json::from_json;
 use crate::oas::EXTENSION;
+use crate::place::{Place, place};
 use crate::report::{DefinitionError, Warning};
 
 /// One file of the directory.
@@ -39,6 +40,8 @@ pub struct DefinitionFile {
     pub companion: Option<Document>,
     /// The definition, or everything that is wrong with it.
     pub result: Result<ParsedDefinition, Vec<DefinitionError>>,
+    /// Where a definition that is wrong wants to be, when it says so.
+    pub place: Option<Place>,
 }
 
 impl DefinitionFile {
@@ -116,6 +119,10 @@ fn parse_file(named: &BTreeMap<&str, &SourceFile>, file: &SourceFile) -> Definit
         .map_or(file.name.as_str(), |(stem, _)| stem);
     let notation = notation(&file.name).unwrap_or(Notation::Json);
     let mut result = parse(&file.text, notation, None, Some(stem));
+    let place = match result {
+        Ok(_) => None,
+        Err(_) => place(&file.text, notation, stem),
+    };
     let companion = ["oas", "mcp"].iter().find_map(|kind| {
         let name = format!("{stem}-{kind}.json");
         let companion = named.get(name.as_str())?;
@@ -134,6 +141,7 @@ fn parse_file(named: &BTreeMap<&str, &SourceFile>, file: &SourceFile) -> Definit
         name: file.name.clone(),
         companion,
         result,
+        place,
     }
 }
 

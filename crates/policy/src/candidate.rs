@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portcullis_apidef::{Api, ApiListener, Protocol};
+use portcullis_apidef::{Api, ApiListener, Place, Protocol};
 
 /// An API that wants a place in a routing table. Their order is the order their files load
 /// in; it decides who keeps a path that two want.
@@ -49,6 +49,21 @@ impl Quarantined {
             listener: api.listener.clone(),
             domain: api.domain.clone(),
             listen_path: api.listen_path.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    /// An API that could not be read, in the place it asks for, quarantined because of `reason`.
+    #[must_use]
+    pub fn at(place: &Place, reason: impl Into<String>) -> Self {
+        Self {
+            id: place.id.clone(),
+            name: place.name.clone(),
+            active: place.active,
+            internal: place.internal,
+            listener: place.listener.clone(),
+            domain: place.domain.clone(),
+            listen_path: place.listen_path.clone(),
             reason: reason.into(),
         }
     }
