@@ -127,7 +127,7 @@ async fn request(
             // The rest of what the client sends has no meaning any more.
             let answer = refusal(error);
             tracing::debug!(client = %peer.address, %error, "request refused");
-            let mut client = client(transport, &mut reader, &mut writer);
+            let mut client = client(worker, transport, &mut reader, &mut writer);
             client.keep_alive = false;
             client.answer(&answer, &[]);
             record.answered(answer.status, answer.body.len() as u64);
@@ -249,10 +249,10 @@ async fn answer(
     read: Read,
     deadline: &mut Deadline,
 ) -> After {
-    let mut client = client(transport, reader, writer);
+    let mut client = client(worker, transport, reader, writer);
     client.http10 = read.http10;
     client.head_request = read.head_request;
-    client.keep_alive = read.keep_alive && !worker.is_draining();
+    client.keep_alive = read.keep_alive;
     client.expects_continue = read.expects_continue;
     let switched = match read.plan {
         Plan::Answer(refusal) => {
@@ -403,11 +403,13 @@ async fn ask_control(
 }
 
 fn client<'c>(
+    worker: &'c Worker,
     transport: &'c mut Transport,
     reader: &'c mut Reader,
     writer: &'c mut Writer,
 ) -> Http1Client<'c> {
     Http1Client {
+        worker,
         transport,
         reader,
         writer,

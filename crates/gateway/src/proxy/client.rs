@@ -23,6 +23,7 @@ use crate::{
         message::{ReadError, Reader, Writer},
     },
     transport::Transport,
+    worker::Worker,
 };
 
 /// Why a client can no longer be served.
@@ -57,6 +58,8 @@ impl From<ReadError> for ClientError {
 
 /// A client on an HTTP/1 connection.
 pub struct Http1Client<'c> {
+    /// Who serves it.
+    pub worker: &'c Worker,
     /// Its connection.
     pub transport: &'c mut Transport,
     /// What it sends.
@@ -76,7 +79,7 @@ pub struct Http1Client<'c> {
 impl Http1Client<'_> {
     /// Answers without an upstream.
     pub fn answer(&mut self, answer: &Answer, extra: &[(&str, &str)]) {
-        self.keep_alive &= self.reader.is_ended();
+        self.keep_alive &= self.reader.is_ended() && !self.worker.is_draining();
         let out = self.writer.begin(Framing::Length(answer.body.len() as u64));
         let status = http::StatusCode::from_u16(answer.status)
             .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
@@ -170,8 +173,9 @@ impl Client for Http1Client<'_> {
     }
 
     fn begin(&mut self, view: &ResponseView<'_>) -> Result<(), ClientError> {
-        // A request that is still arriving cannot be followed by another.
-        self.keep_alive &= self.reader.is_ended();
+        // A request that is still arriving cannot be followed by another, nor can any when the
+        // worker was told to stop meanwhile.
+        self.keep_alive &= self.reader.is_ended() && !self.worker.is_draining();
         let bodiless = self.head_request || view.status == 204 || view.status == 304;
         let unframed = matches!(view.framing, Framing::Chunked | Framing::UntilEnd);
         self.keep_alive &= !(self.http10 && unframed && !bodiless);
