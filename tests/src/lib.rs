@@ -8,6 +8,7 @@ pub mod curl;
 pub mod echo;
 pub mod gateway;
 pub mod log;
+pub mod memory;
 pub mod ports;
 pub mod program;
 pub mod raw;

@@ -13,6 +13,7 @@ use std::{
 
 use portcullis_tests::{
     gateway::{Builder, Gateway, api},
+    memory::{peak, resident},
     raw,
     upstream::{Upstream, nginx::Nginx},
     wait::{eventually, within},
@@ -37,21 +38,6 @@ fn before(url: &str) -> Builder {
 /// Bytes that repeat seldom, so that a shifted or doubled block is seen.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 31 + at / 251) as u8).collect()
-}
-
-/// Resident memory of a process in bytes.
-fn memory(gateway: &Gateway) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid()))
-        .expect("the process runs");
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("a line");
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse::<u64>()
-        .expect("a number")
-        * 1024
 }
 
 /// Waits until a count stops growing, which is what a full pipe does; where it stopped.
@@ -195,7 +181,7 @@ fn a_client_that_reads_slowly_slows_the_upstream_instead_of_filling_memory() {
         talk.stall();
     });
     let gateway = before(&upstream.url()).tls().start();
-    let before = memory(&gateway);
+    let before = resident(&gateway);
     let mut wire = raw::secure(&gateway);
     wire.send(raw::get("/api/", &[]));
     let on_the_way = settled(&sent);
@@ -203,7 +189,7 @@ fn a_client_that_reads_slowly_slows_the_upstream_instead_of_filling_memory() {
         on_the_way < ON_THE_WAY,
         "{on_the_way} bytes were taken from the upstream"
     );
-    let grown = memory(&gateway).saturating_sub(before);
+    let grown = peak(&gateway).saturating_sub(before);
     assert!(grown < GROWTH, "grown by {grown}");
     let response = wire.message().expect("a response");
     assert!(response.complete && response.body.len() == MUCH);
@@ -226,7 +212,7 @@ fn an_upstream_that_reads_slowly_slows_the_client_instead_of_filling_memory() {
         talk.stall();
     });
     let gateway = before(&upstream.url()).start();
-    let before = memory(&gateway);
+    let before = resident(&gateway);
     let mut wire = raw::plain(&gateway);
     wire.send(format!(
         "POST /api/ HTTP/1.1\r\nHost: h\r\nContent-Length: {MUCH}\r\n\r\n"
@@ -246,7 +232,7 @@ fn an_upstream_that_reads_slowly_slows_the_client_instead_of_filling_memory() {
         on_the_way < ON_THE_WAY,
         "{on_the_way} bytes were taken from the client"
     );
-    let grown = memory(&gateway).saturating_sub(before);
+    let grown = peak(&gateway).saturating_sub(before);
     assert!(grown < GROWTH, "grown by {grown}");
     go.send(()).expect("the upstream waits");
     sender.join().expect("all of it was sent");
@@ -272,7 +258,7 @@ async fn an_http2_client_without_room_slows_the_upstream() {
         talk.stall();
     });
     let gateway = before(&upstream.url()).start();
-    let before = memory(&gateway);
+    let before = resident(&gateway);
     let mut client = raw::http2(&gateway).await;
     let request = http::Request::get("http://h/api/")
         .body(())
@@ -285,7 +271,7 @@ async fn an_http2_client_without_room_slows_the_upstream() {
         on_the_way < ON_THE_WAY,
         "{on_the_way} bytes were taken from the upstream"
     );
-    let grown = memory(&gateway).saturating_sub(before);
+    let grown = peak(&gateway).saturating_sub(before);
     assert!(grown < GROWTH, "grown by {grown}");
     let mut length = 0;
     while let Some(data) = body.data().await {
