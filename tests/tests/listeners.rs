@@ -527,3 +527,51 @@ fn a_request_head_that_does_not_end_and_a_connection_without_requests_are_ended(
     }
     assert_eq!(wire.rest(), b"", "also after a request");
 }
+
+#[test]
+fn one_api_may_expect_the_proxy_header_on_its_own_port() {
+    let echo = Echo::start("own");
+    let (port, raw_port) = (free_port(), free_port());
+    let expecting = json!({"portcullis": {"enable_proxy_protocol": true}});
+    let gateway = any_port(&echo)
+        .api(
+            "own",
+            &with(on_port("own", port, "http", &echo.url()), expecting),
+        )
+        .api(
+            "raw",
+            &with(
+                relay("raw", raw_port, "tcp", parrot("tcp ")),
+                json!({"enable_proxy_protocol": true}),
+            ),
+        )
+        .start();
+    gateway.get("/").expect(200);
+    let mut stream = gateway.connect_to(port);
+    stream.write_all(V1).unwrap();
+    assert_eq!(forwarded_for(&mut Wire::new(stream)), "203.0.113.7");
+
+    let mut stream = gateway.connect_to(raw_port);
+    stream.write_all(V1).unwrap();
+    assert_eq!(
+        converse(stream, "hello", 9),
+        "tcp hello",
+        "the header is not relayed"
+    );
+}
+
+#[test]
+fn the_control_api_answers_on_the_main_port_and_on_no_port_of_an_api() {
+    let echo = Echo::start("own");
+    let port = free_port();
+    let gateway = any_port(&echo)
+        .api("own", &on_port("own", port, "http", &echo.url()))
+        .start();
+    gateway.control("/tyk/apis").expect(200);
+    let response = gateway.control_on(port, "/tyk/apis").expect(200);
+    assert_eq!(
+        response.json()["upstream"],
+        "own",
+        "it is a path like any other"
+    );
+}

@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::fs::symlink,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -381,4 +382,44 @@ fn a_kept_connection_sees_what_is_in_force_with_each_request() {
             status
         );
     }
+}
+
+#[test]
+fn reloads_while_h2load_runs_fail_none_of_its_requests() {
+    const REQUESTS: &str = "4000";
+    let echo = Echo::start("echo");
+    let gateway = Gateway::builder()
+        .tls()
+        .config(json!({"http_server_options": {"enable_http2": true}}))
+        .api("first", &api("first", "/first/", &echo.url()))
+        .start();
+    let mut load = Command::new("h2load")
+        .args([
+            "-n",
+            REQUESTS,
+            "-c",
+            "4",
+            "-m",
+            "8",
+            &gateway.url("/first/"),
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("h2load is installed");
+    let mut reloads = 0;
+    while load.try_wait().unwrap().is_none() {
+        gateway.write_api(
+            "more",
+            &api("more", &format!("/more-{reloads}/"), &echo.url()),
+        );
+        gateway.reload();
+        reloads += 1;
+    }
+    let said = String::from_utf8(load.wait_with_output().unwrap().stdout).unwrap();
+    let expected = format!("{REQUESTS} done, {REQUESTS} succeeded, 0 failed, 0 errored, 0 timeout");
+    assert!(
+        said.contains(&expected) && said.contains(&format!("{REQUESTS} 2xx")),
+        "{said}"
+    );
+    assert!(reloads >= 3, "only {reloads} reloads went on beside it");
 }

@@ -12,10 +12,10 @@ use portcullis_tests::{
 use serde_json::{Value, json};
 
 /// A TLS gateway with these server options before an open API.
-fn with_options(options: Value, echo: &Echo) -> Builder {
+fn with_options(options: impl Into<Value>, echo: &Echo) -> Builder {
     Gateway::builder()
         .tls()
-        .config(json!({"http_server_options": options}))
+        .config(json!({"http_server_options": options.into()}))
         .api("open", &api("open", "/", &echo.url()))
 }
 
