@@ -218,6 +218,12 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         ports: control_loop.open.clone(),
     };
     tracing::info!(workers = settings.workers, ports = ?ready.ports, tls = ready.tls, "gateway is ready");
+    if config.listen.control_port.is_none() {
+        tracing::info!(
+            "the Control API shares the main port; control_api_port gives it one of its own, as is \
+             best in production"
+        );
+    }
     notify(&[sd_notify::NotifyState::Ready]);
     if let Some(tell) = options.ready {
         tell(ready);
