@@ -2,7 +2,7 @@
 //! can be told, such as which alert came.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
     process::{Command, Output, Stdio},
 };
@@ -179,6 +179,17 @@ impl Client {
         stream
             .set_read_timeout(Some(PATIENCE))
             .expect("a time limit can be set");
+        self.through(stream)
+    }
+
+    /// Shakes hands on anything that carries bytes and gives up by itself.
+    ///
+    /// # Errors
+    /// [`Refused`] when the handshake fails.
+    ///
+    /// # Panics
+    /// When the library refuses its settings.
+    pub fn through<S: Read + Write>(self, stream: S) -> Result<SslStream<S>, Refused> {
         let mut configuration = self.builder.build().configure().expect("a connection");
         configuration.set_verify_hostname(false);
         configuration.set_use_server_name_indication(self.server_name.is_some());

@@ -368,6 +368,60 @@ fn the_address_in_a_proxy_header_is_the_clients_on_tls_listeners() {
     }
 }
 
+/// A connection whose first write begins with a header.
+struct Headed {
+    stream: TcpStream,
+    header: Vec<u8>,
+}
+
+impl Read for Headed {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Headed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut all = std::mem::take(&mut self.header);
+        all.extend_from_slice(bytes);
+        self.stream.write_all(&all)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+#[test]
+fn what_comes_in_one_piece_with_the_proxy_header_is_not_lost() {
+    let echo = Echo::start("main");
+    let config = json!({"portcullis": {"proxy_protocol": true}});
+    let gateway = any_port(&echo).config(config.clone()).start();
+    let mut wire = Wire::new(gateway.connect());
+    wire.send([&v2(false), raw::get("/", &[]).as_bytes()].concat());
+    let answer = wire.message().expect("an answer");
+    assert_eq!(answer.json()["headers"]["x-forwarded-for"], "203.0.113.7");
+
+    let gateway = any_port(&echo).tls().config(config).start();
+    let stream = Headed {
+        stream: gateway.connect(),
+        header: v2(false),
+    };
+    let mut secure = Client::new()
+        .through(stream)
+        .expect("the handshake succeeds");
+    secure
+        .write_all(raw::get("/", &["Connection: close"]).as_bytes())
+        .unwrap();
+    let mut answer = String::new();
+    secure.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.contains("\"x-forwarded-for\":\"203.0.113.7\""),
+        "{answer}"
+    );
+}
+
 #[test]
 fn a_proxy_header_that_comes_in_pieces_is_one_header() {
     let echo = Echo::start("main");

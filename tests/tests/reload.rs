@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, TcpListener},
     os::unix::fs::symlink,
     process::{Command, Stdio},
     sync::{
@@ -422,4 +423,27 @@ fn reloads_while_h2load_runs_fail_none_of_its_requests() {
         "{said}"
     );
     assert!(reloads >= 3, "only {reloads} reloads went on beside it");
+}
+
+#[test]
+fn a_port_that_is_taken_keeps_one_api_away_until_a_reload_finds_it_free() {
+    let echo = Echo::start("own");
+    let port = free_port();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let gateway = unwatched(&echo)
+        .config(json!({"disable_ports_whitelist": true}))
+        .api(
+            "own",
+            &with(api("own", "/", &echo.url()), json!({"listen_port": port})),
+        )
+        .start();
+    let line = gateway.wait_log(&format!("cannot listen on 127.0.0.1:{port}"));
+    assert!(line.contains("ERROR"), "{line}");
+    gateway.get("/first/").expect(200);
+    drop(taken);
+    gateway.reload();
+    gateway
+        .curl()
+        .send(&format!("http://127.0.0.1:{port}/"))
+        .expect(200);
 }
