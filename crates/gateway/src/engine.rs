@@ -327,7 +327,7 @@ impl ControlLoop {
     fn say(&mut self, findings: &[Finding]) {
         let mut now = HashSet::new();
         for finding in findings {
-            let text = format!("{}: {}", finding.place, finding.message);
+            let text = finding.to_string();
             if !self.said.contains(&text) && !now.contains(&text) {
                 match finding.is_error {
                     true => tracing::error!("{text}"),

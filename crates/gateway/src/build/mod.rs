@@ -9,13 +9,16 @@
 //! - A certificate that was usable stays in use when its file turns bad; the error says so.
 //! - Building changes nothing that is being served.
 
+mod endpoints;
+mod tls_settings;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::SystemTime,
 };
 
-use portcullis_apidef::{Api, DefinitionFile, Protocol, Scheme, Target, UpstreamTls};
+use portcullis_apidef::{Api, DefinitionFile, Protocol, Scheme};
 use portcullis_config::GatewayConfig;
 use portcullis_pki::CertifiedKey;
 use portcullis_policy::{
@@ -23,24 +26,18 @@ use portcullis_policy::{
     port_protocols,
 };
 use portcullis_tls::{
-    CipherList, ClientConfig, ClientSettings, Policies, Roots, ServerConfig, ServerSettings,
-    ServingSet, Side, TicketKeys, Verification, VersionRange,
+    CipherList, Policies, ServerConfig, ServerSettings, ServingSet, TicketKeys, VersionRange,
 };
 use regex::Regex;
 
+use self::{endpoints::Endpoints, tls_settings::TlsSettings};
 use crate::{
     certificates::{Certificates, Found},
     control::QuarantineEntry,
     definitions::UnreadableFile,
     observe::{CertificateExpiry, Registry},
-    proxy::pool::{Endpoint, Http2Use},
-    snapshot::{
-        EndpointKey, HttpService, Numbers, PathTimeout, Port, RunningApi, Service, Snapshot,
-    },
+    snapshot::{HttpService, PathTimeout, Port, RunningApi, Service, Snapshot},
 };
-
-/// Idle connections a worker keeps to an upstream when `max_idle_connections_per_host` is not set.
-const KEEP: usize = 1000;
 
 /// Something worth saying about a snapshot that stands all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,14 +50,23 @@ pub struct Finding {
     pub message: String,
 }
 
-/// Why a configuration makes no snapshot at all.
+/// Why a configuration makes no snapshot at all: every reason there is.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {message}")]
+#[error("{}", lines(problems))]
 pub struct BuildError {
-    /// The key.
-    pub place: String,
-    /// What is wrong, and how to mend it.
-    pub message: String,
+    /// The reasons, each with the key it is about.
+    pub problems: Vec<Finding>,
+}
+
+fn lines(problems: &[Finding]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
 }
 
 /// A snapshot and what was found while it was built.
@@ -86,9 +92,7 @@ pub struct Builder {
     tickets: Arc<TicketKeys>,
     versions: VersionRange,
     ciphers: CipherList,
-    roots: Arc<Roots>,
-    numbers: Numbers,
-    endpoints: HashMap<EndpointKey, Arc<Endpoint>>,
+    endpoints: Endpoints,
     certificates: Certificates,
     servers: HashMap<u16, (ServingKey, ServerConfig)>,
     /// The last known place of each file, so that a file that turns bad keeps it.
@@ -107,59 +111,23 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] for TLS settings that cannot be right: no snapshot can be built with them.
     pub fn new(config: Arc<GatewayConfig>, registry: Arc<Registry>) -> Result<Self, BuildError> {
-        let fail = |place: &str, message: String| BuildError {
-            place: place.to_owned(),
-            message,
-        };
-        let mut settled = Vec::new();
-        let tls = &config.server.tls;
-        let (versions, raised) = VersionRange::resolve(
-            tls.min_version.unwrap_or(0),
-            tls.max_version.unwrap_or(0),
-            Side::Server,
-        )
-        .map_err(|error| fail("http_server_options", error.to_string()))?;
-        settled.extend(
-            raised.map(|raised| warning("http_server_options.min_version", raised.to_string())),
-        );
-        let (ciphers, left_out) = CipherList::resolve(&tls.ciphers, versions)
-            .map_err(|error| fail("http_server_options.ssl_ciphers", error.to_string()))?;
-        settled.extend(
-            left_out
-                .iter()
-                .map(|suite| warning("http_server_options.ssl_ciphers", suite.to_string())),
-        );
-        if config.server.use_ssl && !versions.contains(portcullis_tls::version::Version::Tls13) {
-            settled.push(warning(
-                "http_server_options.max_version",
-                "TLS 1.3 is off; set it to 772 to turn it on".to_owned(),
-            ));
-        }
-        let upstream = &config.upstream.tls;
-        let (upstream_versions, raised) = VersionRange::resolve(
-            upstream.min_version.unwrap_or(0),
-            upstream.max_version.unwrap_or(0),
-            Side::Upstream,
-        )
-        .map_err(|error| fail("proxy_ssl_min_version", error.to_string()))?;
-        settled.extend(raised.map(|raised| warning("proxy_ssl_min_version", raised.to_string())));
-        CipherList::resolve(&upstream.ciphers, upstream_versions)
-            .map_err(|error| fail("proxy_ssl_ciphers", error.to_string()))?;
-        let tickets = TicketKeys::rotated(SystemTime::now(), config.limits.ticket_rotation)
-            .map_err(|error| fail("session tickets", error.to_string()))?;
+        let TlsSettings {
+            versions,
+            ciphers,
+            tickets,
+            findings,
+        } = TlsSettings::resolve(&config)?;
         let certificates = Certificates::new(config.key_passphrase().clone(), config.base.clone());
         Ok(Self {
             registry,
-            tickets: Arc::new(tickets),
+            tickets,
             versions,
             ciphers,
-            roots: Arc::new(Roots::of_system()),
-            numbers: Numbers::default(),
-            endpoints: HashMap::new(),
+            endpoints: Endpoints::new(config.clone()),
             certificates,
             servers: HashMap::new(),
             places: HashMap::new(),
-            settled,
+            settled: findings,
             generation: 0,
             config,
         })
@@ -498,9 +466,8 @@ impl Builder {
             policies: Policies::open(),
             tickets: self.tickets.clone(),
         })
-        .map_err(|error| BuildError {
-            place: format!("TLS on port {port}"),
-            message: error.to_string(),
+        .map_err(|failure| BuildError {
+            problems: vec![error(&format!("TLS on port {port}"), failure.to_string())],
         })?;
         if server.settings().serving.is_empty() {
             findings.push(error(
@@ -577,7 +544,7 @@ impl Builder {
                         target.authority
                     ));
                 }
-                _ => endpoints.push(self.endpoint(target, &api.upstream.tls)?),
+                _ => endpoints.push(self.endpoints.of(target, &api.upstream.tls)?),
             }
         }
         let timeouts = api
@@ -600,73 +567,6 @@ impl Builder {
             endpoints,
             timeouts,
         }))
-    }
-
-    /// The endpoint of a target under an API's TLS settings.
-    fn endpoint(&mut self, target: &Target, tls: &UpstreamTls) -> Result<Arc<Endpoint>, String> {
-        let upstream = &self.config.upstream;
-        let encrypted = matches!(target.scheme, Scheme::Https | Scheme::Tls);
-        let key = EndpointKey {
-            scheme: target.scheme,
-            authority: target.authority.clone(),
-            host: target.host.clone(),
-            port: target.port,
-            tls: encrypted.then(|| tls.clone()),
-        };
-        if let Some(endpoint) = self.endpoints.get(&key) {
-            return Ok(endpoint.clone());
-        }
-        let http2 = match target.scheme {
-            Scheme::H2c => Http2Use::Always,
-            Scheme::Https if upstream.enable_http2 => Http2Use::Negotiated,
-            _ => Http2Use::Never,
-        };
-        let client = encrypted
-            .then(|| self.client(tls, http2 == Http2Use::Negotiated))
-            .transpose()?;
-        let endpoint = Arc::new(Endpoint {
-            id: self.numbers.endpoint(&key),
-            host: target.host.as_str().into(),
-            port: target.port,
-            authority: target.authority.as_str().into(),
-            tls: client,
-            http2,
-            dial: upstream.default_timeout,
-            keep: upstream.max_idle_connections_per_host.unwrap_or(KEEP),
-            max_age: upstream.max_connection_age,
-        });
-        self.endpoints.insert(key, endpoint.clone());
-        Ok(endpoint)
-    }
-
-    /// The client side of TLS for an API: its own settings over the gateway's.
-    fn client(&self, tls: &UpstreamTls, http2: bool) -> Result<ClientConfig, String> {
-        let gateway = &self.config.upstream;
-        let range = |min: Option<u16>, max: Option<u16>| (min.unwrap_or(0), max.unwrap_or(0));
-        let versions = VersionRange::for_api(
-            range(gateway.tls.min_version, gateway.tls.max_version),
-            range(tls.min_version, tls.max_version),
-        )
-        .map_err(|error| format!("upstream TLS: {error}"))?;
-        let names = if tls.ciphers.is_empty() {
-            &gateway.tls.ciphers
-        } else {
-            &tls.ciphers
-        };
-        let (ciphers, _) = CipherList::resolve(names, versions)
-            .map_err(|error| format!("upstream TLS: {error}"))?;
-        let verification = if gateway.insecure_skip_verify || tls.insecure_skip_verify {
-            Verification::DangerousNone
-        } else {
-            Verification::Full(self.roots.clone())
-        };
-        ClientConfig::new(ClientSettings {
-            versions,
-            ciphers,
-            verification,
-            http2,
-        })
-        .map_err(|error| format!("upstream TLS: {error}"))
     }
 }
 
@@ -730,7 +630,7 @@ fn unix_now() -> i64 {
         })
 }
 
-fn warning(place: &str, message: String) -> Finding {
+pub(super) fn warning(place: &str, message: String) -> Finding {
     Finding {
         is_error: false,
         place: place.to_owned(),
@@ -738,7 +638,7 @@ fn warning(place: &str, message: String) -> Finding {
     }
 }
 
-fn error(place: &str, message: String) -> Finding {
+pub(super) fn error(place: &str, message: String) -> Finding {
     Finding {
         is_error: true,
         place: place.to_owned(),

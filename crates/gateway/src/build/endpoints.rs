@@ -1,0 +1,106 @@
+//! Where requests go: endpoints made once and shared by every API that means the same.
+
+use std::{collections::HashMap, sync::Arc};
+
+use portcullis_apidef::{Scheme, Target, UpstreamTls};
+use portcullis_config::GatewayConfig;
+use portcullis_tls::{CipherList, ClientConfig, ClientSettings, Roots, Verification, VersionRange};
+
+use crate::{
+    proxy::pool::{Endpoint, Http2Use},
+    snapshot::{EndpointKey, Numbers},
+};
+
+/// Idle connections kept to an upstream when `max_idle_connections_per_host` is not set.
+const KEEP: usize = 1000;
+
+/// Every endpoint there ever was, so that one that comes back finds its connections.
+pub(super) struct Endpoints {
+    config: Arc<GatewayConfig>,
+    roots: Arc<Roots>,
+    numbers: Numbers,
+    held: HashMap<EndpointKey, Arc<Endpoint>>,
+}
+
+impl Endpoints {
+    /// None yet.
+    pub(super) fn new(config: Arc<GatewayConfig>) -> Self {
+        Self {
+            config,
+            roots: Arc::new(Roots::of_system()),
+            numbers: Numbers::default(),
+            held: HashMap::new(),
+        }
+    }
+
+    /// The endpoint of a target under an API's TLS settings.
+    pub(super) fn of(
+        &mut self,
+        target: &Target,
+        tls: &UpstreamTls,
+    ) -> Result<Arc<Endpoint>, String> {
+        let upstream = &self.config.upstream;
+        let encrypted = matches!(target.scheme, Scheme::Https | Scheme::Tls);
+        let key = EndpointKey {
+            scheme: target.scheme,
+            authority: target.authority.clone(),
+            host: target.host.clone(),
+            port: target.port,
+            tls: encrypted.then(|| tls.clone()),
+        };
+        if let Some(endpoint) = self.held.get(&key) {
+            return Ok(endpoint.clone());
+        }
+        let http2 = match target.scheme {
+            Scheme::H2c => Http2Use::Always,
+            Scheme::Https if upstream.enable_http2 => Http2Use::Negotiated,
+            _ => Http2Use::Never,
+        };
+        let client = encrypted
+            .then(|| self.client(tls, http2 == Http2Use::Negotiated))
+            .transpose()?;
+        let endpoint = Arc::new(Endpoint {
+            id: self.numbers.endpoint(&key),
+            host: target.host.as_str().into(),
+            port: target.port,
+            authority: target.authority.as_str().into(),
+            tls: client,
+            http2,
+            dial: upstream.default_timeout,
+            keep: upstream.max_idle_connections_per_host.unwrap_or(KEEP),
+            max_age: upstream.max_connection_age,
+        });
+        self.held.insert(key, endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// The client side of TLS for an API: its own settings over the gateway's.
+    fn client(&self, tls: &UpstreamTls, http2: bool) -> Result<ClientConfig, String> {
+        let gateway = &self.config.upstream;
+        let range = |min: Option<u16>, max: Option<u16>| (min.unwrap_or(0), max.unwrap_or(0));
+        let versions = VersionRange::for_api(
+            range(gateway.tls.min_version, gateway.tls.max_version),
+            range(tls.min_version, tls.max_version),
+        )
+        .map_err(|error| format!("upstream TLS: {error}"))?;
+        let names = if tls.ciphers.is_empty() {
+            &gateway.tls.ciphers
+        } else {
+            &tls.ciphers
+        };
+        let (ciphers, _) = CipherList::resolve(names, versions)
+            .map_err(|error| format!("upstream TLS: {error}"))?;
+        let verification = if gateway.insecure_skip_verify || tls.insecure_skip_verify {
+            Verification::DangerousNone
+        } else {
+            Verification::Full(self.roots.clone())
+        };
+        ClientConfig::new(ClientSettings {
+            versions,
+            ciphers,
+            verification,
+            http2,
+        })
+        .map_err(|error| format!("upstream TLS: {error}"))
+    }
+}
