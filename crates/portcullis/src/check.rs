@@ -6,7 +6,7 @@
 use std::{fmt::Display, io::Write};
 
 use portcullis_config::Severity;
-use portcullis_gateway::{Finding, Report};
+use portcullis_gateway::Report;
 use portcullis_policy::ExplainedRoute;
 
 use crate::{
@@ -34,19 +34,14 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
     let Report {
         findings, routes, ..
     } = portcullis_gateway::check(&loaded.config)?;
-    for Finding {
-        is_error,
-        place,
-        message,
-    } in &findings
-    {
-        let severity = if *is_error {
+    for finding in &findings {
+        let severity = if finding.is_error {
             Severity::Error
         } else {
             Severity::Warning
         };
         let severity = verdict.count(severity);
-        writeln!(stderr, "{severity}: {place}: {message}")?;
+        writeln!(stderr, "{severity}: {finding}")?;
     }
     if verdict.errors + verdict.warnings > 0 {
         writeln!(stderr)?;

@@ -62,7 +62,11 @@ impl Failure {
                 )
             }
             // These say their causes themselves.
-            Self::Start(error) => writeln!(stderr, "error: {error}"),
+            Self::Start(error) => {
+                // One line for each thing that is wrong.
+                let text = error.to_string().replace('\n', "\nerror: ");
+                writeln!(stderr, "error: {text}")
+            }
             other => {
                 let mut text = format!("error: {other}");
                 let mut cause = other.source();

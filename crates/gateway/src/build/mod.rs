@@ -294,7 +294,7 @@ impl Builder {
                     reason: problem.to_string(),
                 });
             } else {
-                findings.push(error(&format!("API {id}"), problem.to_string()));
+                findings.push(error("routing", problem.to_string()));
             }
         }
         for entry in &quarantine {

@@ -47,7 +47,15 @@ impl UpstreamRequest<'_> {
         out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
         out.extend_from_slice(self.host.as_bytes());
         out.extend_from_slice(b"\r\n");
-        self.each_field(&mut |name, value| push_field(out, name.as_bytes(), value));
+        let mut cookies = Cookies::default();
+        self.each_field(&mut |name, value| {
+            if !cookies.take(name, value) {
+                push_field(out, name.as_bytes(), value);
+            }
+        });
+        if !cookies.0.is_empty() {
+            push_field(out, b"cookie", &cookies.0);
+        }
         self.each_own_field(&mut |name, value| push_field(out, name.as_bytes(), value));
         match self.view.framing {
             Framing::Chunked | Framing::UntilEnd => {
@@ -158,6 +166,25 @@ impl UpstreamRequest<'_> {
     }
 }
 
+/// `Cookie` fields as the one that HTTP/1 knows: HTTP/2 lets a client split them (RFC 9113, section
+/// 8.2.3).
+#[derive(Default)]
+struct Cookies(Vec<u8>);
+
+impl Cookies {
+    /// True when this field was one of them.
+    fn take(&mut self, name: &str, value: &[u8]) -> bool {
+        let taken = name.len() == 6 && name.eq_ignore_ascii_case("cookie");
+        if taken {
+            if !self.0.is_empty() {
+                self.0.extend_from_slice(b"; ");
+            }
+            self.0.extend_from_slice(value);
+        }
+        taken
+    }
+}
+
 /// Writes a response head as HTTP/1.1 for a client and says how its body is framed.
 pub fn write_http1_response(
     out: &mut Vec<u8>,
@@ -181,7 +208,13 @@ pub fn write_http1_response(
     });
     let framing = match view.framing {
         _ if !body_follows => Framing::Length(0),
-        Framing::Length(length) => Framing::Length(length),
+        Framing::Length(length) => {
+            // HTTP/2 says "no body" with a flag; HTTP/1 has no other word for it than this.
+            if length == 0 && view.fields.first("content-length").is_none() {
+                out.extend_from_slice(b"Content-Length: 0\r\n");
+            }
+            Framing::Length(length)
+        }
         Framing::Chunked | Framing::UntilEnd if http10 => Framing::UntilEnd,
         Framing::Chunked | Framing::UntilEnd => {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");

@@ -32,6 +32,13 @@ pub const IDLE: Duration = Duration::from_secs(90);
 /// A TLS handshake with an upstream may take this long.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// Bytes an HTTP/2 upstream may send of one response before its client takes them.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// The same for a whole connection: no bound. Clients share it, so a few that do not read must not
+/// use up what the others need; each is bounded by its stream.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
 /// One place requests can be sent to: address and everything that makes its connections differ.
 pub struct Endpoint {
     /// Number that stays the same over reloads; pools are found by it.
@@ -189,8 +196,8 @@ impl Pool {
             .is_some_and(|tls| tls.ssl().selected_alpn_protocol() == Some(b"h2"));
         if endpoint.http2 == Http2Use::Always || negotiated {
             let (place, connection) = h2::client::Builder::new()
-                .initial_window_size(1024 * 1024)
-                .initial_connection_window_size(8 * 1024 * 1024)
+                .initial_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_header_list_size(64 * 1024)
                 .enable_push(false)
                 .handshake(transport)
