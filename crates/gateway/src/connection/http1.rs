@@ -262,7 +262,15 @@ async fn answer(
         }
         Plan::Control => {
             let request = read.control.expect("a control plan comes with its request");
-            match ask_control(worker, &mut client, request, read.framing, record).await {
+            match Box::pin(ask_control(
+                worker,
+                &mut client,
+                request,
+                read.framing,
+                record,
+            ))
+            .await
+            {
                 Ok(()) => None,
                 Err(_) => return After::Drop,
             }
@@ -298,13 +306,13 @@ async fn answer(
             {
                 return After::Drop;
             }
-            switch(
+            Box::pin(switch(
                 worker,
                 transport,
                 std::mem::take(&mut reader.chunk),
                 upstream,
                 record,
-            )
+            ))
             .await
         }
     }
