@@ -129,7 +129,7 @@ async fn request(
             tracing::debug!(client = %peer.address, %error, "request refused");
             let mut client = client(worker, transport, &mut reader, &mut writer);
             client.keep_alive = false;
-            client.answer(&answer, &[]);
+            client.answer(&answer);
             record.answered(answer.status, answer.body.len() as u64);
             finish(worker, transport, &mut writer, After::Linger, deadline).await
         }
@@ -257,7 +257,7 @@ async fn answer(
     let switched = match read.plan {
         Plan::Answer(refusal) => {
             record.refused(&refusal);
-            client.answer(&refusal.answer, &[]);
+            client.answer(&refusal.answer);
             None
         }
         Plan::Control => {
@@ -279,7 +279,7 @@ async fn answer(
             match proxy::forward(worker, &job, &mut client, record, deadline).await {
                 Forwarded::Answered => None,
                 Forwarded::Refused(answer) => {
-                    client.answer(&answer, &[]);
+                    client.answer(&answer);
                     None
                 }
                 Forwarded::Switched(upstream) => Some(upstream),
@@ -389,7 +389,7 @@ async fn ask_control(
         Ok(None) => {
             let answer = plan::request_too_large();
             client.keep_alive = false;
-            client.answer(&answer, &[]);
+            client.answer(&answer);
             record.answered(answer.status, answer.body.len() as u64);
             return Ok(());
         }

@@ -168,7 +168,7 @@ async fn stream(
     let result = match plan {
         Plan::Answer(refusal) => {
             record.refused(&refusal);
-            client.answer(&refusal.answer, &[])
+            client.answer(&refusal.answer)
         }
         Plan::Control => ask_control(worker, &mut client, &view, peer, &mut record).await,
         Plan::Forward(job) => match proxy::forward(
@@ -181,7 +181,7 @@ async fn stream(
         .await
         {
             Forwarded::Answered => Ok(()),
-            Forwarded::Refused(answer) => client.answer(&answer, &[]),
+            Forwarded::Refused(answer) => client.answer(&answer),
             Forwarded::Switched(_) | Forwarded::Broken => {
                 client.reset(Reason::INTERNAL_ERROR);
                 Ok(())
@@ -206,7 +206,7 @@ async fn ask_control(
     let Some(body) = proxy::read_whole(worker, client, view.framing).await? else {
         let answer = plan::request_too_large();
         record.answered(answer.status, answer.body.len() as u64);
-        return client.answer(&answer, &[]);
+        return client.answer(&answer);
     };
     request.body = body;
     let (parts, body) = proxy::control_answer(worker, request).await;

@@ -78,12 +78,12 @@ pub struct Http1Client<'c> {
 
 impl Http1Client<'_> {
     /// Answers without an upstream.
-    pub fn answer(&mut self, answer: &Answer, extra: &[(&str, &str)]) {
+    pub fn answer(&mut self, answer: &Answer) {
         self.keep_alive &= self.reader.is_ended() && !self.worker.is_draining();
         let out = self.writer.begin(Framing::Length(answer.body.len() as u64));
         let status = http::StatusCode::from_u16(answer.status)
             .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-        write_answer_head(out, answer, status, extra, self.keep_alive, self.http10);
+        write_answer_head(out, answer, status, self.keep_alive, self.http10);
         if !self.head_request {
             out.extend_from_slice(answer.body.as_bytes());
         }
@@ -94,7 +94,6 @@ fn write_answer_head(
     out: &mut Vec<u8>,
     answer: &Answer,
     status: http::StatusCode,
-    extra: &[(&str, &str)],
     keep_alive: bool,
     http10: bool,
 ) {
@@ -114,9 +113,6 @@ fn write_answer_head(
     .expect("writing to memory cannot fail");
     if answer.generator {
         out.extend_from_slice(b"X-Generator: portcullis\r\n");
-    }
-    for (name, value) in extra {
-        write!(out, "{name}: {value}\r\n").expect("writing to memory cannot fail");
     }
     if !keep_alive {
         out.extend_from_slice(b"Connection: close\r\n");
@@ -256,7 +252,7 @@ impl Http2Client {
     ///
     /// # Errors
     /// When the stream is gone.
-    pub fn answer(&mut self, answer: &Answer, extra: &[(&str, &str)]) -> Result<(), ClientError> {
+    pub fn answer(&mut self, answer: &Answer) -> Result<(), ClientError> {
         let mut response = http::Response::builder()
             .status(answer.status)
             .header("content-type", answer.content_type)
@@ -267,9 +263,6 @@ impl Http2Client {
             );
         if answer.generator {
             response = response.header("x-generator", "portcullis");
-        }
-        for (name, value) in extra {
-            response = response.header(*name, *value);
         }
         let bodiless = self.head_request || answer.body.is_empty();
         let mut stream = self.respond.send_response(response.body(())?, bodiless)?;
