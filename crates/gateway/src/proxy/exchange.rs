@@ -94,6 +94,8 @@ pub struct Patience {
 pub struct Bounds {
     /// Most bytes of a request body, 0 for no bound.
     pub request_body: u64,
+    /// The request asked for another protocol, so 101 is an answer to it.
+    pub switch: bool,
 }
 
 /// What came of an exchange that ran to its end.
@@ -219,14 +221,19 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
             client,
             upstream,
             done,
+            bounds,
             ..
         } = self;
         let head = upstream.poll_head(cx, |view| {
+            let switched = view.status == 101;
+            if switched && !bounds.switch {
+                return None;
+            }
             done.status = view.status;
-            done.switched = view.status == 101;
-            client.begin(view)
+            done.switched = switched;
+            Some(client.begin(view))
         });
-        match head {
+        match head.map(|head| head.and_then(|begun| begun.ok_or(UpstreamError::Switch))) {
             Poll::Ready(Ok(Ok(()))) => {
                 self.done.head_at = Some(Instant::now());
                 return Poll::Ready(Ok(()));

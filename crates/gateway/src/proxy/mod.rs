@@ -28,7 +28,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use self::{
     answer::Answer,
     client::ClientError,
-    exchange::{Cause, Client, Done, Failure},
+    exchange::{Bounds, Cause, Client, Done, Failure},
     failure::Outage,
     plan::Job,
     pool::{Connection, Pool},
@@ -93,11 +93,7 @@ pub async fn forward<C: Client>(
                 match &outcome {
                     Ok(done) if done.switched => {
                         record.done(done);
-                        return if job.switch {
-                            Forwarded::Switched(upstream)
-                        } else {
-                            Forwarded::Broken
-                        };
+                        return Forwarded::Switched(upstream);
                     }
                     Ok(_) if upstream.is_reusable() && !job.close => {
                         pool.keep(&job.endpoint, upstream, made, Instant::now());
@@ -164,7 +160,11 @@ async fn over_http2<C: Client>(
         client,
         &mut upstream,
         job.patience,
-        job.bounds,
+        // HTTP/2 knows no such switch.
+        Bounds {
+            switch: false,
+            ..job.bounds
+        },
         start,
         deadline,
     )

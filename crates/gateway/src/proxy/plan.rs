@@ -58,8 +58,6 @@ pub struct Job {
     pub head_request: bool,
     /// Sending it twice does no harm, and it has no body to send twice (RFC 9110, section 9.2.2).
     pub repeatable: bool,
-    /// It may end in another protocol.
-    pub switch: bool,
     /// The upstream connection is not kept.
     pub close: bool,
     /// How long it may take.
@@ -221,7 +219,6 @@ pub fn plan(
                 view.method,
                 "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
             ),
-        switch,
         close: settings.upstream_close,
         patience: Patience {
             head: settings.upstream_patience,
@@ -229,6 +226,7 @@ pub fn plan(
             stall: settings.write_timeout,
         },
         bounds: Bounds {
+            switch,
             request_body: settings.max_request_body,
         },
         style,

@@ -43,6 +43,9 @@ pub enum UpstreamError {
     /// Its response body is malformed or cut short.
     #[error("upstream response body: {0}")]
     Body(BodyError),
+    /// It switched to another protocol without being asked.
+    #[error("upstream switched protocols, which nobody asked for")]
+    Switch,
     /// Its HTTP/2 stream failed.
     #[error("upstream stream: {0}")]
     Stream(#[from] h2::Error),
