@@ -123,7 +123,7 @@ fn an_upstream_that_keeps_silent_is_a_504_after_the_shortest_deadline_that_appli
     };
     let (whole, endpoint, default) = (took("/whole/a"), took("/endpoint/slow"), took("/api/a"));
     assert!(
-        whole >= Duration::from_millis(200) && whole < Duration::from_millis(1000),
+        whole >= Duration::from_millis(200) && whole < Duration::from_millis(2500),
         "{whole:?}"
     );
     assert!(
