@@ -433,3 +433,34 @@ fn handshakes_are_as_many_as_the_configuration_asks_for() {
         assert_eq!(upstream.connections(), connections, "{config}");
     }
 }
+
+#[test]
+fn a_protocol_is_switched_even_where_the_upstream_would_choose_http2() {
+    let mut prefers_http2 = acceptor(certs::localhost());
+    prefers_http2.set_alpn_select_callback(|_, offered| {
+        openssl::ssl::select_next_proto(b"\x02h2\x08http/1.1", offered)
+            .ok_or(openssl::ssl::AlpnError::NOACK)
+    });
+    let upstream = Upstream::start_tls(prefers_http2.build(), |talk| {
+        let request = talk.head().expect("an HTTP/1 request");
+        assert_eq!(request.field("upgrade"), Some("websocket"));
+        talk.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello");
+        let sent = talk.exactly(4).expect("four bytes");
+        talk.send(sent);
+    });
+    let gateway = trusting(&target(&upstream))
+        .config(json!({
+            "proxy_enable_http2": true,
+            "http_server_options": {"enable_websockets": true}
+        }))
+        .start();
+    let mut wire = raw::plain(&gateway);
+    wire.send(raw::get(
+        "/api/",
+        &["Connection: Upgrade", "Upgrade: websocket"],
+    ));
+    assert_eq!(wire.head().expect("a response").status(), 101);
+    assert_eq!(wire.exactly(5).as_deref(), Some(&b"hello"[..]));
+    wire.send("ping");
+    assert_eq!(wire.rest(), b"ping");
+}

@@ -19,7 +19,7 @@ use portcullis_policy::{RouteTable, TcpTable};
 use portcullis_tls::server::ServerConfig;
 use regex::Regex;
 
-use crate::proxy::pool::Endpoint;
+use crate::proxy::pool::{Endpoint, Http2Use};
 
 /// The state of the whole gateway at one moment.
 pub struct Snapshot {
@@ -113,6 +113,8 @@ pub struct Numbers {
 pub struct EndpointKey {
     /// What is spoken.
     pub scheme: Scheme,
+    /// Whether HTTP/2 is.
+    pub http2: Http2Use,
     /// `Host` value.
     pub authority: String,
     /// Where.

@@ -8,9 +8,8 @@ pub(super) const UPSTREAM: Section = Section {
     about: "TLS and connections towards upstreams. Each key may also be written inside an object `proxy`, without `proxy_` in its name.",
     keys: &[
         tyk("proxy_enable_http2", "PROXYENABLEHTTP2", Kind::Bool, "false", "Offers HTTP/2 to HTTPS upstreams.").also(&["proxy.enable_http2"]),
-        tyk("proxy_ssl_insecure_skip_verify", "PROXYSSLINSECURESKIPVERIFY", Kind::Bool, "false", "Accepts any certificate of any upstream.")
-            .also(&["proxy.ssl_insecure_skip_verify"])
-            .not_yet("TLS settings for upstreams; certificates are verified"),
+        tyk("proxy_ssl_insecure_skip_verify", "PROXYSSLINSECURESKIPVERIFY", Kind::Bool, "false", "Accepts any certificate of any upstream, so whoever sits in between can read and change everything; an API cannot switch it back on.")
+            .also(&["proxy.ssl_insecure_skip_verify"]),
         tyk("proxy_ssl_min_version", "PROXYSSLMINVERSION", Kind::TlsVersion, "0", "Lowest TLS version towards upstreams: 771 is 1.2, 772 is 1.3; 0 means 771.")
             .also(&["proxy.ssl_min_version"]),
         tyk("proxy_ssl_max_version", "PROXYSSLMAXVERSION", Kind::TlsVersion, "0", "Highest TLS version towards upstreams: 771 is 1.2, 772 is 1.3; 0 means 771.")

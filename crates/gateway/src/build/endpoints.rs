@@ -39,10 +39,24 @@ impl Endpoints {
         target: &Target,
         tls: &UpstreamTls,
     ) -> Result<Arc<Endpoint>, String> {
-        let upstream = &self.config.upstream;
+        let http2 = match target.scheme {
+            Scheme::H2c => Http2Use::Always,
+            Scheme::Https if self.config.upstream.enable_http2 => Http2Use::Negotiated,
+            _ => Http2Use::Never,
+        };
+        self.speaking(http2, target, tls)
+    }
+
+    fn speaking(
+        &mut self,
+        http2: Http2Use,
+        target: &Target,
+        tls: &UpstreamTls,
+    ) -> Result<Arc<Endpoint>, String> {
         let encrypted = matches!(target.scheme, Scheme::Https | Scheme::Tls);
         let key = EndpointKey {
             scheme: target.scheme,
+            http2,
             authority: target.authority.clone(),
             host: target.host.clone(),
             port: target.port,
@@ -51,14 +65,14 @@ impl Endpoints {
         if let Some(endpoint) = self.held.get(&key) {
             return Ok(endpoint.clone());
         }
-        let http2 = match target.scheme {
-            Scheme::H2c => Http2Use::Always,
-            Scheme::Https if upstream.enable_http2 => Http2Use::Negotiated,
-            _ => Http2Use::Never,
-        };
         let client = encrypted
             .then(|| self.client(tls, http2 == Http2Use::Negotiated))
             .transpose()?;
+        let http1 = match http2 {
+            Http2Use::Negotiated => Some(self.speaking(Http2Use::Never, target, tls)?),
+            Http2Use::Never | Http2Use::Always => None,
+        };
+        let upstream = &self.config.upstream;
         let endpoint = Arc::new(Endpoint {
             id: self.numbers.endpoint(&key),
             host: target.host.as_str().into(),
@@ -66,6 +80,7 @@ impl Endpoints {
             authority: target.authority.as_str().into(),
             tls: client,
             http2,
+            http1,
             dial: upstream.default_timeout,
             keep: upstream.max_idle_connections_per_host.unwrap_or(KEEP),
             max_age: upstream.max_connection_age,

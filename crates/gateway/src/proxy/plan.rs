@@ -176,6 +176,10 @@ pub fn plan(
         && view
             .upgrade
             .is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
+    let endpoint = match &endpoint.http1 {
+        Some(http1) if switch => http1,
+        _ => endpoint,
+    };
     let request = UpstreamRequest {
         view,
         peer,

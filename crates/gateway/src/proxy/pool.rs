@@ -11,6 +11,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -53,6 +54,9 @@ pub struct Endpoint {
     pub tls: Option<ClientConfig>,
     /// HTTP/2 towards it.
     pub http2: Http2Use,
+    /// The same place without HTTP/2, where that is negotiated: a protocol can only be switched
+    /// from HTTP/1.
+    pub http1: Option<Arc<Endpoint>>,
     /// How long connecting may take.
     pub dial: Duration,
     /// Idle connections a worker keeps.
