@@ -202,7 +202,11 @@ impl Runtime for Engine {
 
 impl ControlLoop {
     /// Serves requests for reloads and watches files until the process ends.
-    pub async fn run(mut self, mut loader: Loader, mut requests: mpsc::UnboundedReceiver<Request>) {
+    pub async fn run(
+        mut self,
+        loader: LoaderThread,
+        mut requests: mpsc::UnboundedReceiver<Request>,
+    ) {
         let mut interval = tokio::time::interval(
             self.config
                 .definitions
@@ -225,17 +229,18 @@ impl ControlLoop {
                     None => return,
                 },
                 _ = interval.tick() => {
-                    self.live.bury();
-                    if !wanted { continue; }
+                    if !wanted {
+                        self.bury(&loader);
+                        continue;
+                    }
                 }
                 _ = watch.tick() => {
-                    let outdated;
-                    (loader, outdated) = aside(loader, |loader| loader.is_outdated()).await;
+                    let outdated = loader.ask(|loader| loader.is_outdated()).await.unwrap_or(false);
                     // Loaded once the files have stayed the same for a moment: half a file is no file.
                     if !outdated || !std::mem::replace(&mut changing, outdated) { continue; }
                 }
                 _ = rotation.tick() => {
-                    rotate(&mut loader);
+                    loader.ask(rotate).await;
                     continue;
                 }
             }
@@ -246,7 +251,7 @@ impl ControlLoop {
                 }
             }
             (wanted, changing) = (false, false);
-            loader = self.reload(loader).await;
+            self.reload(&loader).await;
             for done in waiting {
                 // Whoever asked may have left.
                 let _ = done.send(());
@@ -254,22 +259,29 @@ impl ControlLoop {
         }
     }
 
-    async fn reload(&mut self, loader: Loader) -> Loader {
+    async fn reload(&mut self, loader: &LoaderThread) {
         let begun = Instant::now();
-        let (loader, result) = aside(loader, Loader::load).await;
-        let good = result.is_ok();
+        let result = loader.ask(Loader::load).await;
+        let good = matches!(result, Some(Ok(_)));
         match result {
-            Ok((built, files)) => {
+            Some(Ok((built, files))) => {
                 for failure in self.put_in_force(built, files) {
                     tracing::error!("{failure}");
                 }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::error!("reload failed, the configuration in force stays: {error}");
             }
+            None => tracing::error!("reload failed by a defect, the configuration in force stays"),
         }
+        self.bury(loader);
         self.registry.reload_finished(good, begun.elapsed());
-        loader
+    }
+
+    /// Takes apart past snapshots where it holds nobody up.
+    fn bury(&self, loader: &LoaderThread) {
+        let live = self.live.clone();
+        loader.tell(move |_| live.bury());
     }
 
     /// Puts a snapshot in force and opens and closes ports to match; which ports could not be opened.
@@ -340,17 +352,64 @@ impl ControlLoop {
     }
 }
 
-/// Runs slow work on a thread where it holds nobody up.
-async fn aside<T: Send + 'static>(
-    mut loader: Loader,
-    work: impl FnOnce(&mut Loader) -> T + Send + 'static,
-) -> (Loader, T) {
-    tokio::task::spawn_blocking(move || {
-        let result = work(&mut loader);
-        (loader, result)
-    })
-    .await
-    .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+/// A thread of its own for the loader, which runs when nobody who serves wants the core: building
+/// or taking apart thousands of APIs takes tens of milliseconds, and a request should not wait for
+/// them. Its share grows with the time that traffic leaves.
+pub struct LoaderThread(std::sync::mpsc::Sender<Job>);
+
+type Job = Box<dyn FnOnce(&mut Loader) + Send>;
+
+impl LoaderThread {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn start(mut loader: Loader) -> std::io::Result<Self> {
+        let (sender, jobs) = std::sync::mpsc::channel::<Job>();
+        std::thread::Builder::new()
+            .name("loader".to_owned())
+            .spawn(move || {
+                give_way();
+                while let Ok(job) = jobs.recv() {
+                    // A defect costs one reload, not all that follow.
+                    let run = std::panic::AssertUnwindSafe(|| job(&mut loader));
+                    let _ = std::panic::catch_unwind(run);
+                }
+            })?;
+        Ok(Self(sender))
+    }
+
+    /// Has something done; `None` when doing it panicked.
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Loader) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(move |loader| {
+            // Whoever asked waits, or is gone with the process.
+            let _ = answer.send(work(loader));
+        });
+        answered.await.ok()
+    }
+
+    fn tell(&self, work: impl FnOnce(&mut Loader) + Send + 'static) {
+        // The thread lives as long as this sender.
+        let _ = self.0.send(Box::new(work));
+    }
+}
+
+/// Lets every other thread go first (`SCHED_IDLE`). Where the system does not allow it, the work is
+/// done all the same.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+            set_thread_priority_and_policy, thread_native_id,
+        };
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+    }
 }
 
 fn rotate(loader: &mut Loader) {

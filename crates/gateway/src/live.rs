@@ -50,7 +50,6 @@ impl Live {
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         past.push(old);
-        past.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
     /// Takes apart past snapshots that nobody holds. Control side only.

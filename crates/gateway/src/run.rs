@@ -22,7 +22,7 @@ use crate::{
     build::{BuildError, Builder, Finding},
     control::{ControlApi, QuarantineEntry, Readiness},
     control_link::ControlLink,
-    engine::{ControlLoop, Engine, Loader, ReloadError},
+    engine::{ControlLoop, Engine, Loader, LoaderThread, ReloadError},
     listen::{self, BindError},
     live::Live,
     observe::{AccessLog, Registry},
@@ -96,7 +96,7 @@ pub struct Report {
 /// [`StartError::Build`] and [`StartError::Load`]: a start would fail with the same.
 pub fn check(config: &GatewayConfig) -> Result<Report, StartError> {
     let config = Arc::new(config.clone());
-    let builder = Builder::new(config.clone(), Arc::new(Registry::new(VERSION)))?;
+    let builder = Builder::new(config.clone(), Arc::new(Registry::new(VERSION)))?.explaining();
     let (built, _) = Loader::new(config, builder)
         .load()
         .map_err(StartError::Load)?;
@@ -231,7 +231,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
 
     let stopped = runtime.block_on(async {
         let reloads = engine.clone();
-        tokio::spawn(control_loop.run(loader, requests));
+        tokio::spawn(control_loop.run(LoaderThread::start(loader)?, requests));
         tokio::spawn(async move {
             use crate::control::Runtime as _;
             while hangup.recv().await.is_some() {

@@ -77,7 +77,7 @@ pub struct Built {
     pub findings: Vec<Finding>,
     /// APIs that answer 503, and files that became no API.
     pub quarantine: Vec<QuarantineEntry>,
-    /// What each host and listen path does.
+    /// What each host and listen path does, from a builder that explains.
     pub routes: Vec<ExplainedRoute>,
     /// APIs that are served.
     pub served: usize,
@@ -99,6 +99,7 @@ pub struct Builder {
     places: HashMap<String, Arc<Quarantined>>,
     /// What the TLS settings made us say; said with every build.
     settled: Vec<Finding>,
+    explains: bool,
     generation: u64,
 }
 
@@ -128,9 +129,19 @@ impl Builder {
             servers: HashMap::new(),
             places: HashMap::new(),
             settled: findings,
+            explains: false,
             generation: 0,
             config,
         })
+    }
+
+    /// The same builder, which also says what each host and listen path does.
+    #[must_use]
+    pub fn explaining(self) -> Self {
+        Self {
+            explains: true,
+            ..self
+        }
     }
 
     /// The keys of session tickets, which outlive every snapshot.
@@ -248,7 +259,9 @@ impl Builder {
                     let (table, found) =
                         RouteTable::build(&candidates, &self.route_options(port, default));
                     problems.extend(found);
-                    routes.extend(table.explain());
+                    if self.explains {
+                        routes.extend(table.explain());
+                    }
                     Service::Http(self.service(table, &running))
                 }
             };
