@@ -142,6 +142,8 @@ pub struct ControlLoop {
     pub open: BTreeSet<u16>,
     /// Findings already logged.
     pub said: HashSet<String>,
+    /// What was loaded before, until it is taken apart.
+    pub past: Vec<Arc<LoadedSet>>,
 }
 
 impl Engine {
@@ -166,9 +168,9 @@ impl Engine {
         self.readiness.store(number, Ordering::Release);
     }
 
-    /// Says what is loaded.
-    pub fn set_loaded(&self, loaded: LoadedSet) {
-        self.loaded.store(Arc::new(loaded));
+    /// Says what is loaded; what was before.
+    pub fn set_loaded(&self, loaded: LoadedSet) -> Arc<LoadedSet> {
+        self.loaded.swap(Arc::new(loaded))
     }
 }
 
@@ -278,10 +280,14 @@ impl ControlLoop {
         self.registry.reload_finished(good, begun.elapsed());
     }
 
-    /// Takes apart past snapshots where it holds nobody up.
-    fn bury(&self, loader: &LoaderThread) {
+    /// Takes apart past snapshots and definitions where it holds nobody up.
+    fn bury(&mut self, loader: &LoaderThread) {
         let live = self.live.clone();
-        loader.tell(move |_| live.bury());
+        let past = std::mem::take(&mut self.past);
+        loader.tell(move |_| {
+            live.bury();
+            drop(past);
+        });
     }
 
     /// Puts a snapshot in force and opens and closes ports to match; which ports could not be opened.
@@ -300,11 +306,12 @@ impl ControlLoop {
             .set_loaded(generation, built.served, built.quarantine.len());
         self.registry.set_certificates(built.certificates);
         self.live.replace(built.snapshot);
-        self.engine.set_loaded(LoadedSet {
+        let past = self.engine.set_loaded(LoadedSet {
             generation,
             files,
             quarantine: built.quarantine,
         });
+        self.past.push(past);
         let mut failures = Vec::new();
         let new: Vec<u16> = wanted.difference(&self.open).copied().collect();
         self.open.retain(|port| wanted.contains(port));

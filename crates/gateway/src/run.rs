@@ -188,6 +188,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         orders: orders.clone(),
         open: BTreeSet::new(),
         said: HashSet::new(),
+        past: Vec::new(),
     };
     // Ports whose sockets stand are open before the snapshot opens the rest.
     control_loop.open.insert(main_port);
