@@ -342,7 +342,7 @@ fn with_a_port_of_its_own_the_control_api_is_nowhere_else_and_nothing_else_is_th
     assert_eq!(control("/tyk/apis", &[&secret]).json()[0]["api_id"], "one");
 }
 
-/// ST-73, and ST-74 as far as one node goes.
+/// ST-73. A group reload does the same, as far as one node goes.
 #[test]
 fn a_reload_is_answered_at_once_and_happens_soon() {
     let upstream = Upstream::answering(ok("served"));

@@ -239,7 +239,8 @@ impl ControlLoop {
                 _ = watch.tick() => {
                     let outdated = loader.ask(|loader| loader.is_outdated()).await.unwrap_or(false);
                     // Loaded once the files have stayed the same for a moment: half a file is no file.
-                    if !outdated || !std::mem::replace(&mut changing, outdated) { continue; }
+                    let changed_before = std::mem::replace(&mut changing, outdated);
+                    if !(outdated && changed_before) { continue; }
                 }
                 _ = rotation.tick() => {
                     loader.ask(rotate).await;

@@ -364,7 +364,7 @@ mod tests {
         }
     }
 
-    /// IN-45 CRLF, padding and a byte order mark do not hurt.
+    /// CRLF, padding and a byte order mark do not hurt.
     #[test]
     fn a_mark_crlf_and_white_space_around_and_inside_do_not_matter() {
         let pair = pair(Algorithm::P256);
@@ -389,7 +389,7 @@ mod tests {
         assert!(bundle.key.is_some());
     }
 
-    /// IN-45 what is malformed or cut off is an error, not a shorter bundle.
+    /// What is malformed or cut off is an error, not a shorter bundle.
     #[test]
     fn a_cut_or_garbled_block_is_an_error_that_names_the_block() {
         let good = text(&pair(Algorithm::P256));

@@ -326,7 +326,7 @@ mod tests {
         make_server(&ca, &["localhost"], Algorithm::P256, 30).unwrap()
     }
 
-    /// IN-10 the same certificate by path and inline.
+    /// The same certificate by path and inline.
     #[test]
     fn path_and_inline_pem_name_the_same_certificate() {
         let server = server();

@@ -313,7 +313,7 @@ mod tests {
         assert!(left_out.is_empty());
     }
 
-    /// IN-88 and the spelling half of OUT-34, OUT-35.
+    /// IN-88, OUT-35.
     #[test]
     fn names_are_found_in_any_case_and_by_alias() {
         let (list, _) = CipherList::resolve(

@@ -406,7 +406,7 @@ fn versions_are_those_configured() {
     );
 }
 
-/// OUT-28 and OUT-29 for the TLS part.
+/// The TLS part of an API's own versions.
 #[test]
 fn an_api_narrows_the_versions_of_the_gateway() {
     let versions = VersionRange::for_api((0, 772), (0, 771)).unwrap();

@@ -107,7 +107,7 @@ fn an_empty_domain_name_is_for_clients_that_name_no_host() {
     assert_eq!(served(&server, client(), "b.test"), "a.test");
 }
 
-/// IN-6 and IN-9, the certificate of an API alone.
+/// IN-9, the certificate of an API alone.
 #[test]
 fn the_certificate_of_an_api_is_served_without_any_of_the_gateway() {
     let mut set = ServingSet::builder();

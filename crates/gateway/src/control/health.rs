@@ -226,7 +226,7 @@ mod tests {
         }
     }
 
-    /// ST-76: one failing part of several is a warning, all failing is a failure.
+    /// One failing part of several is a warning, all failing is a failure.
     #[test]
     fn the_whole_fails_only_when_every_part_does() {
         use Status::{Fail, Pass, Warn};

@@ -33,7 +33,7 @@ async fn a_healthy_gateway_says_hello_to_everybody() {
     );
 }
 
-/// ST-76, with the one part that the embedded store has.
+/// With the one part that the embedded store has.
 #[tokio::test]
 async fn a_failing_part_is_said_and_stops_no_traffic() {
     let node = Node::new();
