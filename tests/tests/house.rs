@@ -215,14 +215,7 @@ fn no_second_tls_library_comes_in() {
         .filter(|rule| rule.contains("a second"))
         .map(|rule| rule.split('"').next().unwrap())
         .collect();
-    for certain in [
-        "rustls",
-        "ring",
-        "native-tls",
-        "openssl-src",
-        "boring",
-        "wolfssl",
-    ] {
+    for certain in ["rustls", "ring", "openssl-src", "boring", "wolfssl"] {
         assert!(
             banned.contains(&certain),
             "deny.toml does not ban {certain}: {banned:?}"

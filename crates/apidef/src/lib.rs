@@ -35,6 +35,7 @@ mod ours;
 mod place;
 mod reader;
 mod report;
+pub mod session;
 mod source;
 mod target;
 

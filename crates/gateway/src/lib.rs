@@ -19,6 +19,7 @@ pub mod proxy_protocol;
 mod run;
 mod settings;
 mod snapshot;
+mod stores;
 mod timers;
 mod transport;
 mod worker;

@@ -28,6 +28,7 @@ use crate::{
     observe::{AccessLog, Registry},
     settings::Settings,
     snapshot::Snapshot,
+    stores::Stores,
     worker::{Order, WorkerSeed},
 };
 
@@ -66,6 +67,9 @@ pub enum StartError {
     /// A port it cannot do without is not to be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] portcullis_store::StoreError),
     /// The system gives no threads or signals.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -131,20 +135,22 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     };
 
     let registry = Arc::new(Registry::new(VERSION));
-    let builder = Builder::new(config.clone(), registry.clone())?;
-    let mut loader = Loader::new(config.clone(), builder);
-    let (built, files) = loader.load().map_err(StartError::Load)?;
-
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
         .enable_all()
         .build()?;
+    let stores = runtime.block_on(Stores::open(&config))?;
+    let builder = Builder::new(config.clone(), registry.clone())?;
+    let mut loader = Loader::new(config.clone(), builder);
+    let (built, files) = loader.load().map_err(StartError::Load)?;
+
     let (engine, requests) = Engine::new();
     let api = Arc::new(ControlApi::new(
         config.clone(),
         engine.clone(),
         registry.clone(),
+        stores,
     ));
     let control = ControlLink::new(api, runtime.handle().clone());
     let (access_log, log_writer) = AccessLog::start(&config.logs, io::stdout())?;

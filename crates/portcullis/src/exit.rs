@@ -86,7 +86,7 @@ impl Failure {
             Self::Start(error) => match error {
                 StartError::Build(_) | StartError::Load(_) => Exit::Configuration,
                 StartError::Bind(_) => Exit::Listen,
-                StartError::System(_) => Exit::System,
+                StartError::Store(_) | StartError::System(_) => Exit::System,
             },
             Self::Quickstart(error) => error.exit(),
             Self::Output(_) => Exit::System,

@@ -37,7 +37,7 @@ use self::{
     traffic::TrafficWindow,
     writing::{Query, Writing},
 };
-use crate::{definitions::DefinitionFiles, observe::Registry};
+use crate::{definitions::DefinitionFiles, observe::Registry, stores::Stores};
 
 /// Content type of metrics.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -69,6 +69,8 @@ pub struct ControlApi {
     config: Arc<GatewayConfig>,
     runtime: Arc<dyn Runtime>,
     registry: Arc<Registry>,
+    #[expect(dead_code, reason = "its endpoints come one by one")]
+    stores: Stores,
     files: Arc<Mutex<DefinitionFiles>>,
     health: Health,
     traffic: TrafficWindow,
@@ -89,6 +91,7 @@ impl ControlApi {
         config: Arc<GatewayConfig>,
         runtime: Arc<dyn Runtime>,
         registry: Arc<Registry>,
+        stores: Stores,
     ) -> Self {
         if config.secret_is_default() {
             tracing::warn!(
@@ -101,6 +104,7 @@ impl ControlApi {
         Self {
             runtime,
             registry,
+            stores,
             files: Arc::new(Mutex::new(DefinitionFiles::new(app_path))),
             health: Health::new(app_path.clone(), config.control.liveness_check_duration),
             traffic: TrafficWindow::new(config.control.health_check_window),

@@ -27,8 +27,10 @@ use portcullis_config::GatewayConfig;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use portcullis_store::{Embedded, Engine};
+
 use super::{ControlApi, ControlRequest, LoadedSet, QuarantineEntry, Readiness, Runtime};
-use crate::{definitions::Definitions, observe::Registry};
+use crate::{definitions::Definitions, observe::Registry, stores::Stores};
 
 const SECRET: &str = "not-the-default";
 
@@ -113,7 +115,9 @@ impl Node {
             waited_for: AtomicUsize::new(0),
         });
         let registry = Arc::new(Registry::new("0.0.0"));
-        let api = ControlApi::new(Arc::new(config), runtime.clone(), registry.clone());
+        let data = Embedded::open(&dir.path().join("data")).unwrap();
+        let stores = Stores::on(Engine::Embedded(data));
+        let api = ControlApi::new(Arc::new(config), runtime.clone(), registry.clone(), stores);
         Self {
             dir,
             api,

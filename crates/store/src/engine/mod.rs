@@ -1,0 +1,149 @@
+//! The key-value contract that both engines keep.
+//!
+//! Invariants, whichever engine:
+//! - What was acknowledged is there after a crash (embedded: flushed to the disk; Redis: as durable
+//!   as that Redis is).
+//! - An expired entry is never handed out.
+//! - A failed write changed nothing that a reader could take for success.
+//!
+//! Every operation is one round trip, [`Engine::keys_with_prefix`] excepted.
+
+mod embedded;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use self::embedded::Embedded;
+use crate::StoreError;
+
+/// A store, one of two kinds. Cheap to clone.
+#[derive(Clone)]
+pub enum Engine {
+    /// One file beside the configuration.
+    Embedded(Embedded),
+}
+
+/// How long an entry lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until somebody removes it.
+    Forever,
+    /// This long from now.
+    For(Duration),
+}
+
+/// When a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Whatever was there.
+    Always,
+    /// Only when the entry exists: what was deleted stays deleted.
+    IfPresent,
+    /// Only when it does not.
+    IfAbsent,
+}
+
+/// A counter after it was increased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// Its value, this increase included.
+    pub value: i64,
+    /// Time until it starts anew; `None` when it never does.
+    pub renews_in: Option<Duration>,
+}
+
+/// How the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It answers.
+    Up,
+    /// It does not.
+    Down {
+        /// Why, in words for a log and `/ready`.
+        reason: String,
+    },
+}
+
+/// Calls the same operation of whichever engine it is.
+macro_rules! either {
+    ($engine:expr, $operation:ident ( $($argument:expr),* )) => {
+        match $engine {
+            Engine::Embedded(embedded) => embedded.$operation($($argument),*).await,
+        }
+    };
+}
+
+impl Engine {
+    /// The value of an entry.
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        either!(self, get(key))
+    }
+
+    /// The values of several entries, in order.
+    pub async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        either!(self, get_many(keys))
+    }
+
+    /// Which of several entries exist, in order, each with the length of its value in bytes.
+    pub async fn lengths(&self, keys: &[String]) -> Result<Vec<Option<u64>>, StoreError> {
+        either!(self, lengths(keys))
+    }
+
+    /// Writes an entry; whether `condition` let it.
+    pub async fn set(
+        &self,
+        key: &str,
+        value: Bytes,
+        lifetime: Lifetime,
+        condition: Condition,
+    ) -> Result<bool, StoreError> {
+        either!(self, set(key, value, lifetime, condition))
+    }
+
+    /// Removes entries of any type; how many there were.
+    pub async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
+        either!(self, remove(keys))
+    }
+
+    /// Whether an entry of any type exists.
+    pub async fn exists(&self, key: &str) -> Result<bool, StoreError> {
+        either!(self, exists(key))
+    }
+
+    /// How long an entry still lives; `None` when there is no such entry.
+    pub async fn lifetime(&self, key: &str) -> Result<Option<Lifetime>, StoreError> {
+        either!(self, lifetime(key))
+    }
+
+    /// Appends to a list, which begins to exist with its first member.
+    pub async fn list_append(&self, key: &str, values: &[String]) -> Result<(), StoreError> {
+        either!(self, list_append(key, values))
+    }
+
+    /// The members of a list, in order; `None` when there is no such list.
+    pub async fn list(&self, key: &str) -> Result<Option<Vec<String>>, StoreError> {
+        either!(self, list(key))
+    }
+
+    /// Removes every occurrence of a member; how many there were.
+    pub async fn list_remove(&self, key: &str, value: &str) -> Result<u64, StoreError> {
+        either!(self, list_remove(key, value))
+    }
+
+    /// The names of entries that begin with `prefix`, taken literally; no order.
+    pub async fn keys_with_prefix(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        either!(self, keys_with_prefix(prefix))
+    }
+
+    /// Increases a counter by `by`. A counter that does not exist starts at 0 and lives for `window`,
+    /// without end for `None`.
+    pub async fn count(
+        &self,
+        key: &str,
+        by: i64,
+        window: Option<Duration>,
+    ) -> Result<Count, StoreError> {
+        either!(self, count(key, by, window))
+    }
+}

@@ -1,0 +1,19 @@
+//! What outlives a process: certificates, keys and sessions, in an embedded file or in one Redis
+//! that many nodes share with a Tyk fleet.
+//!
+//! ```text
+//! engine        key-value contract; embedded file or Redis behind it
+//! error         why the store did not do what was asked
+//! certificates  the certificate store: ids, upload rules, keys at rest
+//! token         names of keys: tokens, their hashes, their Redis names
+//! sessions      keys and organisation sessions: found, written, removed
+//! signals       what nodes tell each other
+//! ```
+//!
+//! Names and values are those of a Tyk fleet (store sheet 1 and 4.6), whichever engine holds them.
+
+pub mod engine;
+mod error;
+
+pub use engine::{Condition, Count, Embedded, Engine, Health, Lifetime};
+pub use error::StoreError;
