@@ -12,7 +12,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use super::{Condition, Count, Lifetime};
 use crate::StoreError;
 
-/// Name to a value behind its expiry: eight bytes, big endian, Unix milliseconds, 0 for never.
+/// Name to a value behind its expiry (eight bytes, big endian, Unix milliseconds, 0 for never) and
+/// what it is: 0 a value, 1 a list.
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
 
 /// The embedded engine. Cheap to clone.
@@ -27,7 +28,18 @@ struct Inner {
 /// An entry with its expiry.
 struct Entry {
     expires: u64,
+    is_list: bool,
     value: Vec<u8>,
+}
+
+impl Entry {
+    fn value(expires: u64, value: Vec<u8>) -> Self {
+        Self {
+            expires,
+            is_list: false,
+            value,
+        }
+    }
 }
 
 impl Embedded {
@@ -60,7 +72,14 @@ impl Embedded {
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.get_many(&[key.to_owned()]).await?.pop().flatten())
+        let key = key.to_owned();
+        self.run(
+            move |inner| match inner.read(std::slice::from_ref(&key))?.pop().flatten() {
+                Some(entry) if entry.is_list => Err(wrong_type(&key, "is a list, not a value")),
+                entry => Ok(entry.map(|entry| entry.value.into())),
+            },
+        )
+        .await
     }
 
     pub(super) async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
@@ -69,6 +88,7 @@ impl Embedded {
             let entries = inner.read(&keys)?;
             Ok(entries
                 .into_iter()
+                .map(|entry| entry.filter(|entry| !entry.is_list))
                 .map(|entry| entry.map(|entry| entry.value.into()))
                 .collect())
         })
@@ -98,10 +118,7 @@ impl Embedded {
                     Condition::IfPresent => old.is_some(),
                     Condition::IfAbsent => old.is_none(),
                 };
-                let new = Entry {
-                    expires: expiry(lifetime),
-                    value: value.to_vec(),
-                };
+                let new = Entry::value(expiry(lifetime), value.to_vec());
                 Ok((if wanted { Some(new) } else { old }, wanted))
             })
         })
@@ -121,7 +138,7 @@ impl Embedded {
     }
 
     pub(super) async fn exists(&self, key: &str) -> Result<bool, StoreError> {
-        Ok(self.get(key).await?.is_some())
+        Ok(self.lifetime(key).await?.is_some())
     }
 
     pub(super) async fn lifetime(&self, key: &str) -> Result<Option<Lifetime>, StoreError> {
@@ -142,7 +159,7 @@ impl Embedded {
             inner.change(&key, |old| {
                 let mut list = list_of(&key, old.as_ref())?.unwrap_or_default();
                 list.extend(values);
-                Ok((Some(list_entry(&list)), ()))
+                Ok(((!list.is_empty()).then(|| list_entry(&list)), ()))
             })
         })
         .await
@@ -151,7 +168,7 @@ impl Embedded {
     pub(super) async fn list(&self, key: &str) -> Result<Option<Vec<String>>, StoreError> {
         let key = key.to_owned();
         self.run(move |inner| {
-            let entry = inner.read(&[key.clone()])?.pop().flatten();
+            let entry = inner.read(std::slice::from_ref(&key))?.pop().flatten();
             list_of(&key, entry.as_ref())
         })
         .await
@@ -212,11 +229,9 @@ impl Embedded {
                     Some(entry) => (number_of(&key, &entry)?, entry.expires),
                     None => (0, expiry(window.map_or(Lifetime::Forever, Lifetime::For))),
                 };
-                let value = value + by;
-                let entry = Entry {
-                    expires,
-                    value: value.to_string().into_bytes(),
-                };
+                let value = i64::checked_add(value, by)
+                    .ok_or_else(|| wrong_type(&key, "has no room for that increase"))?;
+                let entry = Entry::value(expires, value.to_string().into_bytes());
                 let renews_in =
                     (expires > 0).then(|| Duration::from_millis(expires.saturating_sub(now())));
                 Ok((Some(entry), Count { value, renews_in }))
@@ -267,6 +282,7 @@ impl Inner {
             match new {
                 Some(entry) => {
                     let mut bytes = entry.expires.to_be_bytes().to_vec();
+                    bytes.push(entry.is_list.into());
                     bytes.extend(&entry.value);
                     table
                         .insert(key, bytes.as_slice())
@@ -301,27 +317,37 @@ impl Inner {
 
 /// The entry in these bytes, unless it has expired.
 fn parse(bytes: &[u8]) -> Option<Entry> {
-    let (expires, value) = bytes.split_first_chunk()?;
+    let (expires, rest) = bytes.split_first_chunk()?;
+    let (kind, value) = rest.split_first()?;
     let expires = u64::from_be_bytes(*expires);
     (expires == 0 || expires > now()).then(|| Entry {
         expires,
+        is_list: *kind == 1,
         value: value.to_vec(),
     })
 }
 
 fn list_of(key: &str, entry: Option<&Entry>) -> Result<Option<Vec<String>>, StoreError> {
     let Some(entry) = entry else { return Ok(None) };
+    if !entry.is_list {
+        return Err(wrong_type(key, "is a value, not a list"));
+    }
     serde_json::from_slice(&entry.value)
         .map(Some)
-        .map_err(|_| StoreError::Entry {
-            name: key.to_owned(),
-            reason: "is no list".to_owned(),
-        })
+        .map_err(|_| wrong_type(key, "is no list"))
+}
+
+fn wrong_type(key: &str, reason: &str) -> StoreError {
+    StoreError::Entry {
+        name: key.to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 fn list_entry(list: &[String]) -> Entry {
     Entry {
         expires: 0,
+        is_list: true,
         value: serde_json::to_vec(list).expect("texts are JSON"),
     }
 }
@@ -329,11 +355,9 @@ fn list_entry(list: &[String]) -> Entry {
 fn number_of(key: &str, entry: &Entry) -> Result<i64, StoreError> {
     std::str::from_utf8(&entry.value)
         .ok()
+        .filter(|_| !entry.is_list)
         .and_then(|text| text.parse().ok())
-        .ok_or_else(|| StoreError::Entry {
-            name: key.to_owned(),
-            reason: "is no number".to_owned(),
-        })
+        .ok_or_else(|| wrong_type(key, "is no number"))
 }
 
 fn expiry(lifetime: Lifetime) -> u64 {
