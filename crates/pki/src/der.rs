@@ -8,6 +8,8 @@ pub(crate) struct Elements<'a>(pub(crate) &'a [u8]);
 pub(crate) struct Element<'a> {
     pub(crate) tag: u8,
     pub(crate) contents: &'a [u8],
+    /// Bytes of the whole element.
+    pub(crate) length: usize,
 }
 
 pub(crate) const BOOLEAN: u8 = 0x01;
@@ -18,6 +20,7 @@ impl<'a> Iterator for Elements<'a> {
     type Item = Element<'a>;
 
     fn next(&mut self) -> Option<Element<'a>> {
+        let before = self.0.len();
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
         let (length, rest) = if first < 0x80 {
@@ -31,7 +34,11 @@ impl<'a> Iterator for Elements<'a> {
         };
         let (contents, after) = rest.split_at_checked(length)?;
         self.0 = after;
-        Some(Element { tag, contents })
+        Some(Element {
+            tag,
+            contents,
+            length: before - after.len(),
+        })
     }
 }
 

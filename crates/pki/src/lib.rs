@@ -5,15 +5,24 @@
 //! - [`certificate`]: what a certificate says (names, validity, key), and its fingerprint.
 //! - [`reference`](mod@reference): strings in configuration that name a certificate.
 //! - [`make`]: a development CA and pairs signed by it.
+//! - [`upload`], [`entry`]: what the certificate store takes in, and what it holds.
+//! - [`block`], [`legacy`]: the blocks of an upload; how the store encrypts private keys.
 //! - [`file`](mod@file): noticing that a file changed, writing a private file.
 
 mod der;
 
+pub mod block;
 pub mod certificate;
+pub mod entry;
 pub mod file;
+pub mod legacy;
 pub mod make;
 pub mod pem;
 pub mod reference;
+pub mod upload;
+pub mod wiped;
 
 pub use certificate::{CertificateFacts, Fingerprint, KeyKind};
+pub use entry::{Entry, EntryError};
 pub use reference::{CertifiedKey, Loaded, Reference, ReferenceError, load, load_pair};
+pub use upload::{Upload, UploadError};

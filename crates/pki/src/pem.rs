@@ -12,10 +12,13 @@
 use openssl::{
     base64,
     error::ErrorStack,
-    hash::{MessageDigest, hash},
     pkey::{PKey, Private, Public},
-    symm::{Cipher, decrypt},
     x509::X509,
+};
+
+use crate::{
+    legacy::{self, LegacyError},
+    wiped::Wiped,
 };
 
 const BEGIN: &str = "-----BEGIN ";
@@ -87,22 +90,20 @@ pub enum PemError {
         #[source]
         source: ErrorStack,
     },
-    /// An encrypted key and no passphrase.
-    #[error("the private key in block {index} is encrypted and no passphrase is configured")]
+    /// An encrypted block and no passphrase.
+    #[error("block {index} is encrypted and no passphrase is configured")]
     PassphraseMissing {
         /// Position of the block in the text, from 1.
         index: usize,
     },
-    /// An encrypted key that the passphrase does not open.
-    #[error("the passphrase does not open the private key in block {index}")]
+    /// An encrypted block that the passphrase does not open.
+    #[error("the passphrase does not open block {index}, which is encrypted")]
     PassphraseWrong {
         /// Position of the block in the text, from 1.
         index: usize,
     },
     /// An encryption we cannot undo.
-    #[error(
-        "the private key in block {index} is encrypted with {algorithm:?}; accepted are AES-128-CBC, AES-192-CBC, AES-256-CBC and DES-EDE3-CBC"
-    )]
+    #[error("block {index} is encrypted with {algorithm:?}; accepted are {accepted}", accepted = legacy::CIPHERS)]
     Encryption {
         /// Position of the block in the text, from 1.
         index: usize,
@@ -112,7 +113,7 @@ pub enum PemError {
 }
 
 impl Bundle {
-    /// Reads every block of `text`. `passphrase` opens encrypted private keys.
+    /// Reads every block of `text`. `passphrase` opens encrypted ones.
     pub fn parse(text: &[u8], passphrase: Option<&str>) -> Result<Bundle, PemError> {
         let text = std::str::from_utf8(text).map_err(|_| PemError::NotText)?;
         let mut bundle = Bundle {
@@ -144,10 +145,10 @@ impl Bundle {
         };
         if block.label == "CERTIFICATE" {
             self.certificates
-                .push(X509::from_der(&block.der()?).map_err(content)?);
+                .push(X509::from_der(&block.opened(passphrase)?).map_err(content)?);
         } else if block.label == "PUBLIC KEY" {
             self.public_keys
-                .push(PKey::public_key_from_der(&block.der()?).map_err(content)?);
+                .push(PKey::public_key_from_der(&block.opened(passphrase)?).map_err(content)?);
         } else if block.label.ends_with("PRIVATE KEY") {
             self.key = Some(block.private_key(passphrase)?);
             self.private_keys += 1;
@@ -199,77 +200,46 @@ impl Block<'_> {
             .map(|(_, v)| *v)
     }
 
-    fn private_key(&self, passphrase: Option<&str>) -> Result<PKey<Private>, PemError> {
-        let content = |source| PemError::Content {
-            index: self.index,
-            label: self.label.to_owned(),
-            source,
-        };
+    /// What it holds, with the encryption of its header lines undone.
+    fn opened(&self, passphrase: Option<&str>) -> Result<Wiped, PemError> {
         let index = self.index;
-        let secret = || passphrase.ok_or(PemError::PassphraseMissing { index });
-        let der = self.der()?;
-        if self
+        let der = Wiped::new(self.der()?);
+        let info = self.header("DEK-Info");
+        let encrypted = self
             .header("Proc-Type")
-            .is_some_and(|value| value.contains("ENCRYPTED"))
-        {
-            let der = self.decrypt(&der, secret()?)?;
-            // A wrong passphrase passes the padding check once in 256 times and then shows here.
-            PKey::private_key_from_der(&der).map_err(|_| PemError::PassphraseWrong { index })
-        } else if self.label == "ENCRYPTED PRIVATE KEY" {
-            PKey::private_key_from_pkcs8_passphrase(&der, secret()?.as_bytes())
-                .map_err(|_| PemError::PassphraseWrong { index })
-        } else {
-            PKey::private_key_from_der(&der).map_err(content)
+            .is_some_and(|value| value.contains("ENCRYPTED"));
+        if info.is_none() && !encrypted {
+            return Ok(der);
         }
+        let passphrase = passphrase.ok_or(PemError::PassphraseMissing { index })?;
+        let info = info.unwrap_or_default();
+        legacy::open(&der, info, passphrase).map_err(|error| match error {
+            LegacyError::Passphrase => PemError::PassphraseWrong { index },
+            LegacyError::Cipher => PemError::Encryption {
+                index,
+                algorithm: info.to_owned(),
+            },
+        })
     }
 
-    /// Undoes the encryption of RFC 1421 headers, as OpenSSL's traditional format has it.
-    fn decrypt(&self, sealed: &[u8], passphrase: &str) -> Result<Vec<u8>, PemError> {
+    fn private_key(&self, passphrase: Option<&str>) -> Result<PKey<Private>, PemError> {
         let index = self.index;
-        let info = self.header("DEK-Info").unwrap_or_default();
-        let unknown = || PemError::Encryption {
-            index,
-            algorithm: info.to_owned(),
-        };
-        let (algorithm, iv) = info.split_once(',').ok_or_else(unknown)?;
-        let (algorithm, iv) = (algorithm.trim(), unhex(iv.trim()).ok_or_else(unknown)?);
-        let cipher = match algorithm.to_ascii_uppercase().as_str() {
-            "AES-128-CBC" => Cipher::aes_128_cbc(),
-            "AES-192-CBC" => Cipher::aes_192_cbc(),
-            "AES-256-CBC" => Cipher::aes_256_cbc(),
-            "DES-EDE3-CBC" => Cipher::des_ede3_cbc(),
-            _ => return Err(unknown()),
-        };
-        if Some(iv.len()) != cipher.iv_len() || iv.len() < 8 {
-            return Err(unknown());
+        let wrong = |_| PemError::PassphraseWrong { index };
+        let der = self.opened(passphrase)?;
+        if self.header("Proc-Type").is_some() || self.header("DEK-Info").is_some() {
+            // A wrong passphrase passes the padding check once in 256 times and then shows here.
+            PKey::private_key_from_der(&der).map_err(wrong)
+        } else if self.label == "ENCRYPTED PRIVATE KEY" {
+            let passphrase = passphrase.ok_or(PemError::PassphraseMissing { index })?;
+            PKey::private_key_from_pkcs8_passphrase(&der, passphrase.as_bytes()).map_err(wrong)
+        } else {
+            PKey::private_key_from_der(&der).map_err(|source| PemError::Content {
+                index,
+                label: self.label.to_owned(),
+                source,
+            })
         }
-        derive_key(passphrase.as_bytes(), &iv[..8], cipher.key_len())
-            .and_then(|key| decrypt(cipher, &key, Some(&iv), sealed))
-            .map_err(|_| PemError::PassphraseWrong { index })
     }
-}
-
-/// The key derivation of OpenSSL's traditional PEM encryption: chained MD5, one round.
-fn derive_key(passphrase: &[u8], salt: &[u8], length: usize) -> Result<Vec<u8>, ErrorStack> {
-    let mut key = Vec::new();
-    let mut last: Vec<u8> = Vec::new();
-    while key.len() < length {
-        let input = [last.as_slice(), passphrase, salt].concat();
-        last = hash(MessageDigest::md5(), &input)?.to_vec();
-        key.extend_from_slice(&last);
-    }
-    key.truncate(length);
-    Ok(key)
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
-        .collect()
 }
 
 /// Walks over the blocks of a text.
@@ -340,6 +310,8 @@ fn block<'a>(index: usize, label: &'a str, inner: &'a str) -> Block<'a> {
 
 #[cfg(test)]
 mod tests {
+    use openssl::symm::Cipher;
+
     use super::*;
     use crate::make::{Algorithm, Pair, make_ca, make_server};
 
@@ -475,26 +447,5 @@ mod tests {
                 Err(PemError::PassphraseMissing { index: 1 })
             ));
         }
-    }
-
-    /// The store's own label for such keys; its content is the DER of any key format.
-    #[test]
-    fn the_store_format_with_proc_type_under_the_label_encrypted_private_key_opens() {
-        let key = pair(Algorithm::Rsa2048).key;
-        let iv = [7u8; 16];
-        let secret = derive_key(b"secret", &iv[..8], 32).unwrap();
-        let plain = key.private_key_to_pkcs8().unwrap();
-        let sealed =
-            openssl::symm::encrypt(Cipher::aes_256_cbc(), &secret, Some(&iv), &plain).unwrap();
-        let text = format!(
-            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,{}\n\n{}\n-----END ENCRYPTED PRIVATE KEY-----\n",
-            "07".repeat(16),
-            base64::encode_block(&sealed)
-        );
-        let opened = Bundle::parse(text.as_bytes(), Some("secret"))
-            .unwrap()
-            .key
-            .unwrap();
-        assert!(opened.public_eq(&key));
     }
 }

@@ -12,8 +12,10 @@
 //!
 //! Names and values are those of a Tyk fleet (store sheet 1 and 4.6), whichever engine holds them.
 
+pub mod certificates;
 pub mod engine;
 mod error;
 
+pub use certificates::Certificates;
 pub use engine::{Condition, Count, Embedded, Engine, Health, Lifetime};
 pub use error::StoreError;

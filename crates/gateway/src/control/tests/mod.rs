@@ -116,7 +116,7 @@ impl Node {
         });
         let registry = Arc::new(Registry::new("0.0.0"));
         let data = Embedded::open(&dir.path().join("data")).unwrap();
-        let stores = Stores::on(Engine::Embedded(data));
+        let stores = Stores::on(Engine::Embedded(data), config.key_passphrase().clone());
         let api = ControlApi::new(Arc::new(config), runtime.clone(), registry.clone(), stores);
         Self {
             dir,

@@ -1,0 +1,285 @@
+//! The certificate store: certificates, their keys and public keys by id, in the entries and the form
+//! that a Tyk fleet shares.
+//!
+//! ```text
+//! cert-raw-<org><64 hex digits>   the text of an entry, its key encrypted (portcullis_pki::upload)
+//! cert-<org>-index                list of `raw-<id>`, in the order of upload
+//! cert-<org>-index-migrated       entries without an index have been looked for once
+//! ```
+//!
+//! Invariants:
+//! - An entry is never overwritten: the store itself decides that the id is free.
+//! - A certificate that is out of the index is out of service: removal takes the entry first.
+//! - An entry whose key does not open is reported by its id and not used.
+//! - No failure of the store is taken for an answer.
+
+mod names;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use portcullis_config::Secret;
+use portcullis_pki::{Entry, EntryError, KeyKind, Upload, UploadError};
+use tokio::sync::broadcast;
+
+use crate::{Condition, Engine, Lifetime, StoreError};
+
+/// Entries that are read and taken apart at a time, so that a listing of any length needs little memory.
+const BATCH: usize = 256;
+
+/// Unreadable entries that are reported one by one when many are read at once.
+const REPORTED: usize = 10;
+
+/// Changes that a slow listener may be behind.
+const BACKLOG: usize = 1024;
+
+/// The certificate store. Cheap to clone.
+#[derive(Clone)]
+pub struct Certificates(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    passphrase: Secret,
+    changes: broadcast::Sender<String>,
+}
+
+/// Why an upload was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// It is none that may be.
+    #[error(transparent)]
+    Rejected(#[from] UploadError),
+    /// The id is taken.
+    #[error("Certificate with {id} id already exists")]
+    Exists {
+        /// The id.
+        id: String,
+    },
+    /// The store did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The library could not encrypt its key.
+    #[error("the private key could not be encrypted: {0}")]
+    Encryption(#[from] openssl::error::ErrorStack),
+}
+
+/// What reading an id gave.
+#[derive(Debug)]
+pub enum Stored {
+    /// There is no such entry.
+    Absent,
+    /// There is one, and it cannot be used.
+    Unreadable(EntryError),
+    /// An entry.
+    Entry(Entry),
+}
+
+impl Certificates {
+    /// The certificate store in an engine; `passphrase` encrypts the private keys.
+    pub fn new(engine: Engine, passphrase: Secret) -> Self {
+        let (changes, _) = broadcast::channel(BACKLOG);
+        Self(Arc::new(Inner {
+            engine,
+            passphrase,
+            changes,
+        }))
+    }
+
+    /// The ids of entries as they come and go.
+    pub fn changes(&self) -> broadcast::Receiver<String> {
+        self.0.changes.subscribe()
+    }
+
+    /// Stores an upload under its id, which is the answer.
+    ///
+    /// # Errors
+    /// [`AddError`]; nothing was stored then.
+    pub async fn add(&self, org: &str, pem: &[u8]) -> Result<String, AddError> {
+        let upload = Upload::parse(pem, now())?;
+        let id = upload.id(org);
+        let text = upload.to_stored(self.0.passphrase.reveal())?;
+        let name = names::entry(&id);
+        let engine = &self.0.engine;
+        if !engine
+            .set(&name, text.into(), Lifetime::Forever, Condition::IfAbsent)
+            .await?
+        {
+            return Err(AddError::Exists { id });
+        }
+        if !org.is_empty()
+            && let Err(error) = engine
+                .list_append(&names::index(org), &[names::member(&id)])
+                .await
+        {
+            // Out of every listing and yet in the way of the next try: better not there at all.
+            if let Err(again) = engine.remove(&[name]).await {
+                tracing::error!(%id, error = %again,
+                    "a certificate is stored without its place in the list of its organisation; delete it by its id");
+            }
+            return Err(error.into());
+        }
+        if upload.private_key() == Some(KeyKind::Ed25519) {
+            tracing::warn!(%id,
+                "the certificate has an Ed25519 key, which Tyk gateways that share this store cannot load");
+        }
+        tracing::info!(%id, private_key = upload.private_key().is_some(), "certificate added");
+        self.changed(&id);
+        Ok(id)
+    }
+
+    /// The texts of entries as they are stored, in the order of the ids.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn raw(&self, ids: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let names: Vec<String> = ids.iter().map(|id| names::entry(id)).collect();
+        self.0.engine.get_many(&names).await
+    }
+
+    /// Reads entries and gives what `each` makes of them, in the order of the ids. What cannot be read
+    /// is logged as well.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn read<T: Send + 'static>(
+        &self,
+        ids: &[String],
+        each: fn(&str, Stored) -> T,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut results = Vec::with_capacity(ids.len());
+        let mut unreadable = 0;
+        for batch in ids.chunks(BATCH) {
+            let texts = self.raw(batch).await?;
+            let (batch, store) = (batch.to_vec(), self.clone());
+            let first = unreadable;
+            let work = move || {
+                let mut unreadable = first;
+                let mut made = Vec::with_capacity(batch.len());
+                for (id, text) in batch.iter().zip(texts) {
+                    let stored = store.parse(text.as_deref());
+                    if let Stored::Unreadable(error) = &stored {
+                        unreadable += 1;
+                        if unreadable <= REPORTED {
+                            tracing::warn!(%id, "the stored certificate cannot be used: {error}");
+                        }
+                    }
+                    made.push(each(id, stored));
+                }
+                (made, unreadable)
+            };
+            // Opening keys takes its time; answers to others do not wait for it.
+            let (made, count) = match tokio::task::spawn_blocking(work).await {
+                Ok(done) => done,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
+            results.extend(made);
+            unreadable = count;
+        }
+        if unreadable > REPORTED {
+            tracing::warn!(
+                "{} more stored certificates cannot be used",
+                unreadable - REPORTED
+            );
+        }
+        Ok(results)
+    }
+
+    /// Takes apart the text of an entry; `None` is one that is not there.
+    pub fn parse(&self, text: Option<&[u8]>) -> Stored {
+        match text.map(|text| Entry::parse(text, self.0.passphrase.reveal())) {
+            None => Stored::Absent,
+            Some(Ok(entry)) => Stored::Entry(entry),
+            Some(Err(error)) => Stored::Unreadable(error),
+        }
+    }
+
+    /// The ids of an organisation, in the order of upload. Without an organisation, those of all, sorted.
+    ///
+    /// An organisation whose entries have no index gets one, once: entries may be older than indexes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list(&self, org: &str) -> Result<Vec<String>, StoreError> {
+        if org.is_empty() {
+            return self.scan(None).await;
+        }
+        let engine = &self.0.engine;
+        let (index, marker) = (names::index(org), names::marker(org));
+        let (listed, migrated) = (engine.list(&index).await?, engine.exists(&marker).await?);
+        let ids = match listed {
+            Some(members) => members.iter().map(|member| names::id(member)).collect(),
+            None if migrated => Vec::new(),
+            None => {
+                let ids = self.scan(Some(org)).await?;
+                if !ids.is_empty() {
+                    let members: Vec<String> = ids.iter().map(|id| names::member(id)).collect();
+                    engine.list_append(&index, &members).await?;
+                }
+                ids
+            }
+        };
+        if !migrated {
+            let value = Bytes::from_static(b"1");
+            engine
+                .set(&marker, value, Lifetime::Forever, Condition::Always)
+                .await?;
+        }
+        Ok(ids)
+    }
+
+    /// Removes an entry. Without an organisation it is the one that the id names. That there was none is
+    /// no error.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the entry may be gone though it is still listed.
+    pub async fn remove(&self, id: &str, org: Option<&str>) -> Result<(), StoreError> {
+        let engine = &self.0.engine;
+        let removed = engine.remove(&[names::entry(id)]).await?;
+        let mut orgs: Vec<&str> = org.into_iter().chain(names::org(id)).collect();
+        orgs.dedup();
+        for org in orgs.into_iter().filter(|org| !org.is_empty()) {
+            engine
+                .list_remove(&names::index(org), &names::member(id))
+                .await?;
+        }
+        if removed > 0 {
+            tracing::info!(%id, "certificate removed");
+        }
+        self.changed(id);
+        Ok(())
+    }
+
+    /// Looks for entries by name, of one organisation or of all.
+    async fn scan(&self, org: Option<&str>) -> Result<Vec<String>, StoreError> {
+        let prefix = names::entry(org.unwrap_or_default());
+        let found = self.0.engine.keys_with_prefix(&prefix).await?;
+        let mut ids: Vec<String> = found
+            .iter()
+            .filter_map(|name| {
+                let id = names::id_of_entry(name)?;
+                org.is_none_or(|org| names::org(id) == Some(org))
+                    .then(|| id.to_owned())
+            })
+            .collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn changed(&self, id: &str) {
+        // That nobody listens is no failure.
+        let _ = self.0.changes.send(id.to_owned());
+    }
+}
+
+fn now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        })
+}
