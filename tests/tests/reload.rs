@@ -199,19 +199,22 @@ fn a_definition_that_asks_for_a_protection_that_is_not_built_is_quarantined_by_i
     let echo = Echo::start("guarded");
     let asked = [
         (
-            "token",
-            json!({"use_keyless": false, "use_standard_auth": true}),
-            "token authentication",
+            "signed",
+            json!({"use_keyless": false, "auth": {"validate_signature": true}}),
+            "HMAC or HTTP signature authentication",
         ),
         (
-            "nothing",
-            json!({"use_keyless": false}),
-            "token authentication",
+            "body",
+            json!({"use_keyless": false, "use_basic_auth": true, "basic_auth": {"extract_from_body": true}}),
+            "basic authentication with credentials in the body",
         ),
         (
-            "basic",
-            json!({"use_keyless": false, "use_basic_auth": true}),
-            "basic authentication",
+            "either",
+            json!({
+                "use_keyless": false, "use_basic_auth": true, "use_standard_auth": true,
+                "security_requirements": [["token"], ["basic"]],
+            }),
+            "alternatives between authentication methods",
         ),
         (
             "jwt",

@@ -13,6 +13,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::authentication::{Authentication, Limits, SessionLifetime};
+
 /// An API as the gateway runs it.
 #[derive(Clone, PartialEq)]
 pub struct Api {
@@ -50,6 +52,12 @@ pub struct Api {
     /// `CORS` or other request-changing extras are not here: see `unsupported`.
     /// Suppress the access log for this API (`do_not_track` / traffic logs disabled).
     pub do_not_track: bool,
+    /// Whether callers must say who they are, and how.
+    pub authentication: Authentication,
+    /// How often it may be called.
+    pub limits: Limits,
+    /// How long sessions of its keys are stored.
+    pub session_lifetime: SessionLifetime,
     /// Protections the definition asks for, by name. Non-empty in a build that lacks
     /// one means quarantine.
     pub protections: Vec<Protection>,
@@ -77,6 +85,9 @@ impl fmt::Debug for Api {
             .field("enforce_timeout", &self.enforce_timeout)
             .field("endpoint_timeouts", &self.endpoint_timeouts)
             .field("do_not_track", &self.do_not_track)
+            .field("authentication", &self.authentication)
+            .field("limits", &self.limits)
+            .field("session_lifetime", &self.session_lifetime)
             .field("protections", &self.protections)
             .field("unsupported", &self.unsupported)
             .finish()
@@ -226,15 +237,17 @@ pub struct EndpointTimeout {
 /// A protection an API relies on. Serving without it would let somebody in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protection {
-    /// Any token, basic, JWT, OAuth, HMAC, OIDC or custom authentication.
+    /// A method of authentication beside token and basic.
     Authentication(AuthMethod),
+    /// Alternatives between methods, or several of one kind: one of them is to be enough.
+    AuthenticationModes,
     /// Static allow list of client certificates.
     ClientCertificates,
     /// IP allow or block lists.
     IpAccess,
     /// Allow, block or ignore lists of paths.
     PathAccess,
-    /// Global or per-endpoint rate limits and quotas.
+    /// Rate limits of endpoints.
     RateLimit,
     /// Request size limit.
     RequestSizeLimit,
@@ -268,10 +281,14 @@ impl fmt::Display for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Authentication(method) => return method.fmt(f),
+            Self::AuthenticationModes => {
+                "alternatives between authentication methods (securityProcessingMode: compliant), \
+                 or several security schemes of one kind"
+            }
             Self::ClientCertificates => "client certificate allow list",
             Self::IpAccess => "IP address allow or block list",
             Self::PathAccess => "path allow or block list",
-            Self::RateLimit => "rate limit",
+            Self::RateLimit => "rate limit of an endpoint",
             Self::RequestSizeLimit => "request size limit",
             Self::RequestValidation => "request validation",
             Self::UpstreamCertificate => "client certificate towards the upstream",
@@ -297,7 +314,9 @@ pub enum AuthMethod {
     Certificate,
     /// Basic authentication.
     Basic,
-    /// HMAC or HTTP signature.
+    /// User name and password taken from a request's body.
+    BasicInBody,
+    /// HMAC or HTTP signature, of a request or of a token.
     Hmac,
     /// JWT.
     Jwt,
@@ -315,6 +334,7 @@ impl fmt::Display for AuthMethod {
             Self::Token => "token authentication",
             Self::Certificate => "client certificate authentication",
             Self::Basic => "basic authentication",
+            Self::BasicInBody => "basic authentication with credentials in the body",
             Self::Hmac => "HMAC or HTTP signature authentication",
             Self::Jwt => "JWT authentication",
             Self::OAuth => "OAuth authentication",

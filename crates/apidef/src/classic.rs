@@ -4,6 +4,7 @@
 //! an absent `active` is true, and an absent `version_data` is one version without settings.
 
 pub(crate) mod access;
+mod authentication;
 pub(crate) mod members;
 pub(crate) mod versions;
 
@@ -30,6 +31,7 @@ pub(crate) const TYK_REASONS: [&str; 2] = [DUPLICATE_DATA_SOURCE, NO_WEIGHTED_TA
 pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api> {
     let mut facts = Facts::default();
     access::read(root, &mut facts);
+    let authentication = authentication::authentication(root, &mut facts);
     let timeouts = versions::read(root, &mut facts);
 
     let listener = listener(root);
@@ -72,6 +74,9 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         }),
         endpoint_timeouts: timeouts.endpoints,
         do_not_track: root.at("do_not_track").bool(),
+        authentication,
+        limits: authentication::limits(root),
+        session_lifetime: authentication::session_lifetime(root),
         protections,
         unsupported,
         // Last, so that every other member has been read and checked by now.

@@ -22,6 +22,7 @@
 //! entry points for fuzzing).
 
 mod api;
+mod authentication;
 mod classic;
 pub mod control;
 mod document;
@@ -40,6 +41,9 @@ mod source;
 mod target;
 
 pub use api::*;
+pub use authentication::{
+    Authentication, Basic, Identity, Limits, Methods, Places, Rate, SessionLifetime,
+};
 pub use document::{Document, Format, ParsedDefinition, parse_classic, parse_oas};
 pub use place::Place;
 pub use report::{DefinitionError, ErrorKind, Warning};

@@ -4,6 +4,7 @@
 //! an operation, and the kind of a security scheme.
 
 pub(crate) mod access;
+mod authentication;
 pub(crate) mod members;
 mod operations;
 
@@ -38,6 +39,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     }
     let mut facts = Facts::default();
     access::read(root, &extension, &mut facts);
+    let authentication = authentication::authentication(root, &extension.at("server"), &mut facts);
     let endpoint_timeouts = operations::read(root, &extension, &mut facts);
 
     let info = extension.at("info");
@@ -84,6 +86,9 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
             .at("trafficLogs")
             .at("enabled")
             .bool_or(true),
+        authentication,
+        limits: authentication::limits(&extension),
+        session_lifetime: authentication::session_lifetime(&extension),
         protections,
         unsupported,
         // Last, so that every other member has been read and checked by now.

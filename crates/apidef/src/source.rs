@@ -210,6 +210,11 @@ fn differences(a: &ParsedDefinition, b: &ParsedDefinition) -> Vec<&'static str> 
             a.endpoint_timeouts != b.endpoint_timeouts,
             "time limits of endpoints",
         ),
+        (
+            a.authentication != b.authentication || a.session_lifetime != b.session_lifetime,
+            "authentication",
+        ),
+        (a.limits != b.limits, "rate limits"),
         (a.protections != b.protections, "protections"),
     ]
     .into_iter()

@@ -307,6 +307,29 @@ fn switches() -> Vec<(&'static str, Value)> {
             "j": {"enabled": true, "jwksURIs": []}, "o": {"enabled": true, "providers": []}}}),
         ),
         (
+            "server/authentication",
+            json!({"enabled": true, "stripAuthorizationData": true, "baseIdentityProvider": "auth_token",
+            "basic": {"enabled": true, "disableCaching": true},
+            "token": {"enabled": true, "query": {"enabled": true, "name": "q"},
+                "cookie": {"enabled": false, "name": "c"}, "header": {"enabled": false, "name": "X"}}}),
+        ),
+        (
+            "server/authentication",
+            json!({"enabled": true, "basic": {"cacheTTL": 7, "extractCredentialsFromBody": {"enabled": true}},
+            "token": {"signatureValidation": {}}}),
+        ),
+        (
+            "server/authentication",
+            json!({"enabled": true, "customKeyLifetime": {"enabled": true, "value": "1h", "respectValidity": true}}),
+        ),
+        ("middleware/global/skipRateLimit", json!(true)),
+        ("middleware/global/skipQuota", json!(true)),
+        (
+            "upstream/rateLimit",
+            json!({"enabled": false, "rate": 5, "per": "1m"}),
+        ),
+        ("upstream/rateLimit", json!({})),
+        (
             "server/customDomain",
             json!({"enabled": true, "name": "x.example", "certificates": ["c"]}),
         ),
@@ -568,10 +591,6 @@ fn query_parameters_switch_protections_on() {
     plain["security"] = json!([{"k": []}]);
     let up = ("upstreamURL", "http://u:1");
     for (key, protection) in [
-        (
-            "authentication",
-            Protection::Authentication(AuthMethod::Token),
-        ),
         ("allowList", Protection::PathAccess),
         ("validateRequest", Protection::RequestValidation),
         ("mockResponse", Protection::RequestRouting),
@@ -587,6 +606,17 @@ fn query_parameters_switch_protections_on() {
             "{key}"
         );
     }
+    let accepted = oas_for_import(
+        &bytes(&plain),
+        &parameters(&[up, ("authentication", "true")]),
+        NEW_ID,
+    )
+    .unwrap();
+    let api = parsed(&accepted.classic.value()).api;
+    let Authentication::Required(methods) = api.authentication else {
+        panic!("keyless")
+    };
+    assert_eq!(methods.token.unwrap().header.as_deref(), Some("x-key"));
     let accepted = oas_for_import(
         &bytes(&plain),
         &parameters(&[up, ("allowList", "true")]),
@@ -636,6 +666,42 @@ fn a_patch_without_the_extension_keeps_the_stored_one() {
     .unwrap();
     let api = parsed(&accepted.classic.value()).api;
     assert_eq!((api.listener.port, api.protections.len()), (Some(9000), 0));
+}
+
+#[test]
+fn a_token_declared_in_a_query_or_cookie_is_looked_for_there_by_the_classic_half() {
+    for (place, name) in [("query", "k"), ("cookie", "c"), ("header", "X-Key")] {
+        let mut document = with_switch(
+            "server/authentication",
+            json!({"enabled": true, "securitySchemes": {"s": {"enabled": true}}}),
+        );
+        document["components"] =
+            json!({"securitySchemes": {"s": {"type": "apiKey", "in": place, "name": name}}});
+        // Accepting compares the two halves.
+        let accepted = oas_for_create(&bytes(&document), NEW_ID).unwrap();
+        let api = parsed(&accepted.classic.value()).api;
+        assert!(
+            matches!(api.authentication, Authentication::Required(_)),
+            "{place}"
+        );
+    }
+}
+
+#[test]
+fn alternatives_between_methods_are_not_lost_in_the_classic_half() {
+    let mut document = with_switch(
+        "server/authentication",
+        json!({"enabled": true, "securityProcessingMode": "compliant",
+            "securitySchemes": {"t": {"enabled": true}, "b": {"enabled": true}}}),
+    );
+    document["components"] = json!({"securitySchemes": {
+        "t": {"type": "apiKey", "in": "header", "name": "K"},
+        "b": {"type": "http", "scheme": "basic"}}});
+    let accepted = oas_for_create(&bytes(&document), NEW_ID).unwrap();
+    assert_eq!(
+        parsed(&accepted.classic.value()).api.protections,
+        [Protection::AuthenticationModes]
+    );
 }
 
 #[test]

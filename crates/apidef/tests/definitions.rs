@@ -199,11 +199,6 @@ fn every_protection_of_a_classic_definition_is_named() {
         ),
         ("/enable_ip_whitelisting".into(), json!(true), P::IpAccess),
         (
-            "/global_rate_limit".into(),
-            json!({"rate": 5, "per": 1}),
-            P::RateLimit,
-        ),
-        (
             "/custom_middleware".into(),
             json!({"pre": [{"name": "x"}]}),
             P::Plugins,
@@ -366,11 +361,6 @@ fn every_protection_of_an_oas_definition_is_named() {
         ("server/ipAccessControl", on.clone(), P::IpAccess),
         ("info/expiration", json!("2030-01-01 00:00"), P::Expiry),
         (
-            "upstream/rateLimit",
-            json!({"enabled": true, "rate": 1, "per": "1s"}),
-            P::RateLimit,
-        ),
-        (
             "upstream/authentication",
             on.clone(),
             P::UpstreamCredentials,
@@ -469,13 +459,18 @@ fn every_protection_of_an_oas_definition_is_named() {
     }
 }
 
+fn methods(api: &Api) -> &Methods {
+    match &api.authentication {
+        Authentication::Required(methods) => methods,
+        Authentication::Keyless => panic!("keyless"),
+    }
+}
+
 #[test]
-fn every_classic_authentication_method_is_named_and_none_at_all_means_a_token() {
+fn every_other_classic_authentication_method_is_a_protection() {
     use AuthMethod as M;
     let open = with(classic(), "/use_keyless", json!(false));
     for (pointer, value, method) in [
-        ("/use_standard_auth", json!(true), M::Token),
-        ("/use_basic_auth", json!(true), M::Basic),
         ("/enable_signature_checking", json!(true), M::Hmac),
         ("/enable_jwt", json!(true), M::Jwt),
         ("/use_oauth2", json!(true), M::OAuth),
@@ -489,7 +484,6 @@ fn every_classic_authentication_method_is_named_and_none_at_all_means_a_token() 
             json!({"auth_check": {"name": "f"}}),
             M::Custom,
         ),
-        ("/use_keyless", json!(false), M::Token),
     ] {
         let api = read_classic(&with(open.clone(), pointer, value)).api;
         assert_eq!(
@@ -497,7 +491,167 @@ fn every_classic_authentication_method_is_named_and_none_at_all_means_a_token() 
             [Protection::Authentication(method)],
             "{pointer}"
         );
+        assert_eq!((&methods(&api).token, &methods(&api).basic), (&None, &None));
     }
+}
+
+/// Where Tyk looks for a token: header, then parameter, then cookie; a name counts as a switch.
+#[test]
+fn a_classic_token_stands_where_the_definition_says() {
+    let open = with(classic(), "/use_keyless", json!(false));
+    let places = |value: Value| methods(&read_classic(&value).api).token.clone().unwrap();
+    let header = |name: &str| Places {
+        header: Some(name.into()),
+        query: None,
+        cookie: None,
+    };
+    assert_eq!(places(open.clone()), header("authorization"));
+    let older = with(open.clone(), "/auth/auth_header_name", json!("X-Key"));
+    assert_eq!(places(older.clone()), header("x-key"));
+    // `authToken` replaces `auth` as a whole.
+    let newer = with(older, "/auth_configs/authToken", json!({"use_param": true}));
+    let expected = Places {
+        query: Some("authorization".into()),
+        ..header("authorization")
+    };
+    assert_eq!(places(newer), expected);
+    let everywhere = json!({
+        "auth_header_name": "Key", "disable_header": true, "param_name": "k",
+        "use_cookie": true, "cookie_name": "c",
+    });
+    let expected = Places {
+        header: None,
+        query: Some("k".into()),
+        cookie: Some("c".into()),
+    };
+    assert_eq!(places(with(open.clone(), "/auth", everywhere)), expected);
+    let errors = classic_errors(&with(open, "/auth/auth_header_name", json!("no name")));
+    assert!(errors[0].starts_with("auth.auth_header_name"), "{errors:?}");
+}
+
+#[test]
+fn basic_authentication_and_several_methods_are_read_from_both_formats() {
+    let classic = with(classic(), "/use_keyless", json!(false));
+    let classic = with(classic, "/use_basic_auth", json!(true));
+    let alone = read_classic(&classic).api;
+    assert_eq!(methods(&alone).token, None);
+    assert_eq!(methods(&alone).basic, Some(Basic::default()));
+    assert!(alone.protections.is_empty());
+    let both = with(classic.clone(), "/use_standard_auth", json!(true));
+    let both = with(both, "/base_identity_provided_by", json!("basic_auth_user"));
+    let both = with(both, "/strip_auth_data", json!(true));
+    let both = read_classic(&with(both, "/basic_auth/cache_ttl", json!(5))).api;
+    let oas = with(
+        oas(),
+        "/components/securitySchemes",
+        json!({"b": {"type": "http", "scheme": "basic"}, "t": {"type": "apiKey", "in": "header", "name": "Authorization"}}),
+    );
+    let oas = with(
+        oas,
+        &format!("{EXT}/server/authentication"),
+        json!({
+            "enabled": true, "stripAuthorizationData": true, "baseIdentityProvider": "basic_auth_user",
+            "securitySchemes": {"b": {"enabled": true, "cacheTTL": 5}, "t": {"enabled": true}},
+        }),
+    );
+    assert_eq!(both.authentication, read_oas(&oas).api.authentication);
+    assert_eq!(methods(&both).identity, Identity::Basic);
+    let body = read_classic(&with(
+        classic.clone(),
+        "/basic_auth/extract_from_body",
+        json!(true),
+    ));
+    assert_eq!(
+        body.api.protections,
+        [Protection::Authentication(AuthMethod::BasicInBody)]
+    );
+    let nobody = read_classic(&with(
+        classic,
+        "/base_identity_provided_by",
+        json!("jwt_claim"),
+    ));
+    assert_eq!(methods(&nobody.api).identity, Identity::Nobody);
+    assert_eq!(nobody.warnings[0].path, "base_identity_provided_by");
+    let compliant = with(
+        oas,
+        &format!("{EXT}/server/authentication/securityProcessingMode"),
+        json!("compliant"),
+    );
+    assert_eq!(
+        read_oas(&compliant).api.protections,
+        [Protection::AuthenticationModes]
+    );
+}
+
+#[test]
+fn an_oas_token_stands_where_its_scheme_is_declared() {
+    let places = |declared: Value, scheme: Value| {
+        let value = with(oas(), "/components/securitySchemes/s", declared);
+        let value = with(
+            value,
+            &format!("{EXT}/server/authentication"),
+            json!({"enabled": true, "securitySchemes": {"s": scheme}}),
+        );
+        methods(&read_oas(&value).api).token.clone().unwrap()
+    };
+    let declared = |place: &str| json!({"type": "apiKey", "in": place, "name": "Key"});
+    let on = json!({"enabled": true});
+    let found = places(declared("header"), on.clone());
+    assert_eq!((found.header.as_deref(), found.query), (Some("key"), None));
+    let found = places(declared("query"), on.clone());
+    assert_eq!((found.query.as_deref(), found.header), (Some("Key"), None));
+    let found = places(
+        declared("cookie"),
+        json!({"header": {"enabled": true, "name": "H"}}),
+    );
+    assert_eq!(
+        (found.cookie.as_deref(), found.header.as_deref()),
+        (Some("Key"), Some("h"))
+    );
+    let found = places(
+        declared("header"),
+        json!({"query": {"enabled": true, "name": "q"}, "cookie": {"enabled": false, "name": "c"}}),
+    );
+    assert_eq!((found.query.as_deref(), found.cookie), (Some("q"), None));
+}
+
+#[test]
+fn rate_limits_of_an_api_are_the_same_in_both_formats() {
+    let classic = with(
+        classic(),
+        "/global_rate_limit",
+        json!({"rate": 5, "per": 60}),
+    );
+    let classic = with(classic, "/disable_quota", json!(true));
+    let oas = with(
+        oas(),
+        &format!("{EXT}/upstream/rateLimit"),
+        json!({"enabled": true, "rate": 5, "per": "1m"}),
+    );
+    let oas = with(
+        oas,
+        &format!("{EXT}/middleware/global/skipQuota"),
+        json!(true),
+    );
+    let (a, b) = (read_classic(&classic).api, read_oas(&oas).api);
+    assert_eq!(a.limits, b.limits);
+    assert!(a.limits.ignore_key_quotas && !a.limits.ignore_key_rates);
+    assert_eq!(
+        a.limits.rate.unwrap(),
+        Rate {
+            requests: 5.0,
+            per: 60.0
+        }
+    );
+    for off in [
+        json!({"rate": 0, "per": 60}),
+        json!({"rate": 5, "per": 60, "disabled": true}),
+    ] {
+        let api = read_classic(&with(classic.clone(), "/global_rate_limit", off)).api;
+        assert_eq!(api.limits.rate, None);
+    }
+    let errors = classic_errors(&with(classic, "/global_rate_limit/per", json!(0)));
+    assert!(errors[0].starts_with("global_rate_limit"), "{errors:?}");
 }
 
 /// Certificate Auth is found in each of its spellings.
@@ -536,13 +690,8 @@ fn oas_security_schemes_are_told_apart_by_their_declaration() {
         &format!("{EXT}/server/authentication/enabled"),
         json!(true),
     );
-    assert_eq!(
-        read_oas(&base).api.protections,
-        [Protection::Authentication(M::Token)]
-    );
+    assert!(methods(&read_oas(&base).api).token.is_some());
     for (declared, method) in [
-        (json!({"type": "apiKey"}), M::Token),
-        (json!({"type": "http", "scheme": "basic"}), M::Basic),
         (json!({"type": "http", "scheme": "bearer"}), M::Jwt),
         (json!({"type": "oauth2"}), M::OAuth),
     ] {

@@ -5,14 +5,13 @@
 
 use std::collections::HashSet;
 
-use crate::api::{AuthMethod, Protection};
+use crate::api::Protection;
 use crate::classic::DUPLICATE_DATA_SOURCE;
 use crate::facts::Facts;
 use crate::reader::Node;
 
 /// Reads everything but the version data.
 pub(crate) fn read(root: &Node<'_, '_>, facts: &mut Facts) {
-    authentication(root, facts);
     facts.protect(
         root.at("use_mutual_tls_auth").bool(),
         Protection::ClientCertificates,
@@ -20,12 +19,6 @@ pub(crate) fn read(root: &Node<'_, '_>, facts: &mut Facts) {
     // Read for its type: a list that cannot be read must not pass as an empty one.
     root.at("client_certificates").strings();
     ip_access(root, facts);
-    let limit = root.at("global_rate_limit");
-    let limited = limit.at("rate").number() != 0.0;
-    facts.protect(
-        limited && !limit.at("disabled").bool(),
-        Protection::RateLimit,
-    );
     plugins(root, facts);
     upstream(root, facts);
     protocols(root, facts);
@@ -37,57 +30,6 @@ pub(crate) fn read(root: &Node<'_, '_>, facts: &mut Facts) {
 /// Nothing authenticates on this API.
 pub(crate) fn is_keyless(root: &Node<'_, '_>) -> bool {
     root.at("use_keyless").bool()
-}
-
-fn authentication(root: &Node<'_, '_>, facts: &mut Facts) {
-    let named = |names: &[&'static str]| names.iter().any(|n| root.at(n).bool());
-    let auth = root.at("auth");
-    let configs = root.at("auth_configs");
-    let certificate = |config: &Node<'_, '_>| {
-        ["use_certificate", "useCertificate"]
-            .iter()
-            .any(|n| config.at(n).bool())
-    };
-    let certificates = [certificate(&auth), certificate(&configs.at("authToken"))].contains(&true);
-    let custom = root.at("custom_middleware");
-    let plugin = custom.at("auth_check");
-    let methods = [
-        (root.at("use_standard_auth").bool(), AuthMethod::Token),
-        (certificates, AuthMethod::Certificate),
-        (root.at("use_basic_auth").bool(), AuthMethod::Basic),
-        (
-            root.at("enable_signature_checking").bool(),
-            AuthMethod::Hmac,
-        ),
-        (root.at("enable_jwt").bool(), AuthMethod::Jwt),
-        (
-            root.at("use_oauth2").bool() || root.at("external_oauth").is_enabled(),
-            AuthMethod::OAuth,
-        ),
-        (root.at("use_openid").bool(), AuthMethod::OpenId),
-        (
-            named(&[
-                "use_go_plugin_auth",
-                "enable_coprocess_auth",
-                "custom_plugin_auth_enabled",
-            ]) || (!plugin.at("name").is_empty() && !plugin.at("disabled").bool()),
-            AuthMethod::Custom,
-        ),
-    ];
-    if is_keyless(root) {
-        if methods.iter().any(|(on, _)| *on) {
-            root.at("use_keyless")
-                .warn("true switches off the authentication methods this definition names");
-        }
-        return;
-    }
-    for (on, method) in methods {
-        facts.authenticate(on, method);
-    }
-    let only_certificates = methods
-        .iter()
-        .all(|(on, m)| !*on || *m == AuthMethod::Certificate);
-    facts.authenticate(only_certificates, AuthMethod::Token);
 }
 
 fn ip_access(root: &Node<'_, '_>, facts: &mut Facts) {

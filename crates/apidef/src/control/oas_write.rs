@@ -102,6 +102,12 @@ pub(crate) fn accept(value: Value) -> Result<Accepted, Rejection> {
             )));
         }
     }
+    let (oas, pair) = (&parsed.api, &half.api);
+    if (&oas.authentication, &oas.limits) != (&pair.authentication, &pair.limits) {
+        return Err(Rejection::invalid(
+            "the Classic file of the pair cannot express this definition's authentication",
+        ));
+    }
     Ok(Accepted {
         id: parsed.api.id,
         classic: half.document,

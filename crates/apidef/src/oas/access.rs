@@ -3,7 +3,7 @@
 //! A protection is on unless its `enabled` says `false`: an object without the switch is a
 //! mistake, and the mistake must not open the API. Extras are on only when they say so.
 
-use crate::api::{AuthMethod, Protection};
+use crate::api::Protection;
 use crate::classic::access::check_address;
 use crate::facts::Facts;
 use crate::reader::Node;
@@ -11,7 +11,6 @@ use crate::reader::Node;
 /// Reads everything but the operations.
 pub(crate) fn read(root: &Node<'_, '_>, extension: &Node<'_, '_>, facts: &mut Facts) {
     let server = extension.at("server");
-    authentication(root, &server, facts);
     let certificates = server.at("clientCertificates");
     facts.protect(
         certificates.is_not_disabled(),
@@ -59,74 +58,6 @@ pub(crate) fn is_keyless(extension: &Node<'_, '_>) -> bool {
         .is_not_disabled()
 }
 
-fn authentication(root: &Node<'_, '_>, server: &Node<'_, '_>, facts: &mut Facts) {
-    let authentication = server.at("authentication");
-    if !authentication.is_not_disabled() {
-        if !root.at("security").is_empty() && !authentication.is_present() {
-            root.at("security").warn(
-                "describes authentication but nothing enforces it: \
-                 x-tyk-api-gateway.server.authentication is absent",
-            );
-        }
-        return;
-    }
-    let mut methods = Vec::new();
-    let own = [
-        ("hmac", AuthMethod::Hmac),
-        ("oidc", AuthMethod::OpenId),
-        ("custom", AuthMethod::Custom),
-        ("jwt", AuthMethod::Jwt),
-        ("basic", AuthMethod::Basic),
-        ("oauth", AuthMethod::OAuth),
-        ("oauth2", AuthMethod::OAuth),
-        ("externalOAuth", AuthMethod::OAuth),
-        ("token", AuthMethod::Token),
-    ];
-    for (name, method) in own {
-        if authentication.at(name).is_not_disabled() {
-            methods.push(method);
-        }
-    }
-    let certificates = authentication.at("certificateAuth");
-    // Present, it decides alone, even when it says no.
-    let mut by_certificate = certificates.is_not_disabled();
-    for (name, scheme) in authentication.at("securitySchemes").members() {
-        let legacy = scheme.at("enableClientCertificate").bool();
-        by_certificate |= legacy && !certificates.is_present();
-        if scheme.is_not_disabled() {
-            methods.push(scheme_method(root, name, &scheme));
-        }
-    }
-    for method in &methods {
-        facts.authenticate(true, *method);
-    }
-    facts.authenticate(by_certificate, AuthMethod::Certificate);
-    facts.authenticate(methods.is_empty(), AuthMethod::Token);
-}
-
-fn scheme_method<'v>(root: &Node<'_, 'v>, name: &'v str, scheme: &Node<'_, '_>) -> AuthMethod {
-    let components = root.at("components");
-    let schemes = components.at("securitySchemes");
-    let declared = schemes.at(name);
-    match (declared.at("type").string(), declared.at("scheme").string()) {
-        ("http", kind) if kind.eq_ignore_ascii_case("basic") => AuthMethod::Basic,
-        ("http", _) => AuthMethod::Jwt,
-        ("oauth2", _) => AuthMethod::OAuth,
-        ("openIdConnect", _) => AuthMethod::OpenId,
-        ("apiKey", _) => AuthMethod::Token,
-        // Not declared: its own members tell.
-        _ if scheme.at("signingMethod").is_present() || scheme.at("jwksURIs").is_present() => {
-            AuthMethod::Jwt
-        }
-        _ if scheme.at("allowedAuthorizeTypes").is_present()
-            || scheme.at("providers").is_present() =>
-        {
-            AuthMethod::OAuth
-        }
-        _ => AuthMethod::Token,
-    }
-}
-
 fn upstream(upstream: &Node<'_, '_>, facts: &mut Facts) {
     let mutual = upstream.at("mutualTLS");
     let map = mutual.at("domainToCertificateMapping");
@@ -160,10 +91,6 @@ fn upstream(upstream: &Node<'_, '_>, facts: &mut Facts) {
     facts.protect(
         upstream.at("proxy").is_not_disabled(),
         Protection::ForwardProxy,
-    );
-    facts.protect(
-        upstream.at("rateLimit").is_not_disabled(),
-        Protection::RateLimit,
     );
     let credentials = upstream.at("authentication");
     facts.protect(

@@ -18,7 +18,7 @@ use std::{
     time::SystemTime,
 };
 
-use portcullis_apidef::{Api, DefinitionFile, Protocol, Scheme};
+use portcullis_apidef::{Api, Authentication, DefinitionFile, Protocol, Scheme};
 use portcullis_config::GatewayConfig;
 use portcullis_pki::CertifiedKey;
 use portcullis_policy::{
@@ -542,6 +542,9 @@ impl Builder {
                 "it relies on what this version does not have yet: {}",
                 missing.join(", ")
             ));
+        }
+        if api.authentication != Authentication::Keyless || api.limits.rate.is_some() {
+            return Err("its authentication or rate limit is not enforced by this version".into());
         }
         let raw = matches!(api.listener.protocol, Some(Protocol::Tcp | Protocol::Tls));
         let mut endpoints = Vec::with_capacity(api.upstream.targets.len());

@@ -41,6 +41,9 @@ pub(crate) fn api(id: &str, listen_path: &str) -> Api {
         enforce_timeout: None,
         endpoint_timeouts: Vec::new(),
         do_not_track: false,
+        authentication: Default::default(),
+        limits: Default::default(),
+        session_lifetime: Default::default(),
         protections: Vec::new(),
         unsupported: Vec::new(),
     }

@@ -36,6 +36,14 @@ pub(super) fn project(oas: &Value, extension: &Value, classic: &mut Map<String, 
         }
     }
     let global = &extension["middleware"]["global"];
+    copy(
+        global,
+        &[
+            ("skipRateLimit", "disable_rate_limit"),
+            ("skipQuota", "disable_quota"),
+        ],
+        classic,
+    );
     let quiet = global["trafficLogs"]["enabled"] == false;
     classic.insert("do_not_track".into(), quiet.into());
     cors_and_cache(global, classic);
@@ -51,6 +59,26 @@ fn authentication(oas: &Value, authentication: &Value, classic: &mut Map<String,
         ],
         classic,
     );
+    if authentication["securityProcessingMode"] == "compliant" {
+        alternatives(oas, authentication, classic);
+    }
+    let lifetime = &authentication["customKeyLifetime"];
+    if enabled(lifetime) {
+        let seconds = lifetime["value"]
+            .as_str()
+            .and_then(crate::duration::seconds)
+            .or_else(|| lifetime["value"].as_f64());
+        let seconds = seconds.unwrap_or(0.0);
+        classic.insert("session_lifetime".into(), json!(seconds.trunc() as i64));
+        copy(
+            lifetime,
+            &[(
+                "respectValidity",
+                "session_lifetime_respects_key_expiration",
+            )],
+            classic,
+        );
+    }
     let mut configs = Map::new();
     for (name, switch, config) in [
         ("hmac", "enable_signature_checking", "hmac"),
@@ -67,6 +95,9 @@ fn authentication(oas: &Value, authentication: &Value, classic: &mut Map<String,
             classic.insert(switch.into(), true.into());
             configs.insert(config.into(), sources(name, method));
         }
+    }
+    if not_disabled(&authentication["basic"]) {
+        classic.insert("basic_auth".into(), passwords(&authentication["basic"]));
     }
     if not_disabled(&authentication["externalOAuth"]) {
         classic.insert("external_oauth".into(), json!({ "enabled": true }));
@@ -87,6 +118,24 @@ fn authentication(oas: &Value, authentication: &Value, classic: &mut Map<String,
         token["use_certificate"] = true.into();
     }
     classic.insert("auth_configs".into(), configs.into());
+}
+
+/// Several groups mean that one of them is enough; with a group for each scheme none is lost.
+fn alternatives(oas: &Value, authentication: &Value, classic: &mut Map<String, Value>) {
+    let groups: Vec<Value> = list(&oas["security"])
+        .iter()
+        .filter_map(Value::as_object)
+        .map(|group| group.keys().cloned().collect())
+        .chain(list(&authentication["security"]).iter().cloned())
+        .collect();
+    let names = authentication["securitySchemes"].as_object();
+    let groups = if groups.len() > 1 {
+        groups
+    } else {
+        let names = names.into_iter().flat_map(Map::keys);
+        names.map(|name| json!([name])).collect()
+    };
+    classic.insert("security_requirements".into(), groups.into());
 }
 
 fn schemes(
@@ -126,13 +175,11 @@ fn schemes(
             continue;
         }
         let mut written = sources(name, scheme);
-        if config == "authToken"
-            && let ("header", Some(header)) = (
-                declared["in"].as_str().unwrap_or_default(),
-                declared.get("name"),
-            )
-        {
-            written["auth_header_name"] = header.clone();
+        if config == "authToken" {
+            declared_place(declared, scheme, &mut written);
+        }
+        if config == "basic" {
+            classic.insert("basic_auth".into(), passwords(scheme));
         }
         if not_disabled(scheme) {
             classic.insert(switch.into(), true.into());
@@ -161,6 +208,51 @@ fn schemes(
     }
 }
 
+/// Where the OpenAPI part says that a token stands.
+fn declared_place(declared: &Value, scheme: &Value, config: &mut Value) {
+    let name = declared.get("name").filter(|name| name.is_string());
+    let (switch, member) = match (declared["in"].as_str().unwrap_or_default(), name) {
+        ("query", _) => ("use_param", "param_name"),
+        ("cookie", _) => ("use_cookie", "cookie_name"),
+        (_, Some(name)) => {
+            config["auth_header_name"] = name.clone();
+            return;
+        }
+        _ => return,
+    };
+    config[switch] = true.into();
+    if let Some(name) = name {
+        config[member] = name.clone();
+    }
+    if scheme["header"].is_null() {
+        config["disable_header"] = true.into();
+    }
+}
+
+/// How passwords of basic authentication are checked.
+fn passwords(scheme: &Value) -> Value {
+    let mut settings = Map::new();
+    copy(
+        scheme,
+        &[
+            ("disableCaching", "disable_caching"),
+            ("cacheTTL", "cache_ttl"),
+        ],
+        &mut settings,
+    );
+    let body = &scheme["extractCredentialsFromBody"];
+    settings.insert("extract_from_body".into(), enabled(body).into());
+    copy(
+        body,
+        &[
+            ("userRegexp", "body_user_regexp"),
+            ("passwordRegexp", "body_password_regexp"),
+        ],
+        &mut settings,
+    );
+    settings.into()
+}
+
 /// Where a method finds its credential.
 fn sources(name: &str, method: &Value) -> Value {
     let mut config = Map::new();
@@ -168,10 +260,17 @@ fn sources(name: &str, method: &Value) -> Value {
     let (header, query, cookie) = (&method["header"], &method["query"], &method["cookie"]);
     config.insert("disable_header".into(), (header["enabled"] == false).into());
     copy(header, &[("name", "auth_header_name")], &mut config);
+    // A name counts as a switch in Classic.
     config.insert("use_param".into(), enabled(query).into());
-    copy(query, &[("name", "param_name")], &mut config);
+    if enabled(query) {
+        copy(query, &[("name", "param_name")], &mut config);
+    }
     config.insert("use_cookie".into(), enabled(cookie).into());
-    copy(cookie, &[("name", "cookie_name")], &mut config);
+    if enabled(cookie) {
+        copy(cookie, &[("name", "cookie_name")], &mut config);
+    }
+    let signed = not_disabled(&method["signatureValidation"]);
+    config.insert("validate_signature".into(), signed.into());
     config.into()
 }
 
