@@ -598,7 +598,7 @@ fn an_oas_token_stands_where_its_scheme_is_declared() {
     let on = json!({"enabled": true});
     let found = places(declared("header"), on.clone());
     assert_eq!((found.header.as_deref(), found.query), (Some("key"), None));
-    let found = places(declared("query"), on.clone());
+    let found = places(declared("query"), on);
     assert_eq!((found.query.as_deref(), found.header), (Some("Key"), None));
     let found = places(
         declared("cookie"),

@@ -7,14 +7,17 @@
 //! - [`RouteTable`]: which API answers a host and a path on one HTTP port.
 //! - [`TcpTable`]: which service a raw TCP or TLS connection reaches on one port.
 //! - [`clean_path`]: the path a request is routed by, or why it must be refused.
+//! - [`Access`]: what a session opens, and within which limits.
 //! - [`VersionSelector`]: which version of a base API a request asks for.
 
+mod access;
 mod builder;
 mod candidate;
 mod explain;
 mod host;
 mod index;
 mod path;
+mod pattern;
 mod prefix_map;
 mod problem;
 mod route;
@@ -23,10 +26,12 @@ mod tcp;
 mod template;
 mod version;
 
+pub use access::{Access, Denial, QuotaLimit, RateLimit, Right, Throttle};
 pub use candidate::{Candidate, Quarantined, port_protocols};
 pub use explain::{ExplainedAnswer, ExplainedRoute};
 pub use host::normalize_host;
 pub use path::{Cleaning, PathError, clean_path};
+pub use pattern::path_pattern;
 pub use problem::RouteProblem;
 pub use route::{Answer, Match, Route};
 pub use table::{RouteOptions, RouteTable};

@@ -23,7 +23,7 @@ use portcullis_config::GatewayConfig;
 use portcullis_pki::CertifiedKey;
 use portcullis_policy::{
     Answer, Candidate, ExplainedRoute, Quarantined, RouteOptions, RouteTable, TcpTable,
-    port_protocols,
+    path_pattern, port_protocols,
 };
 use portcullis_tls::{
     CipherList, Policies, ServerConfig, ServerSettings, ServingSet, TicketKeys, VersionRange,
@@ -584,27 +584,6 @@ impl Builder {
             timeouts,
         }))
     }
-}
-
-/// A path pattern with `{name}` for one segment as a regular expression.
-fn path_pattern(path: &str) -> String {
-    let mut pattern = String::with_capacity(path.len() + 16);
-    let mut rest = path;
-    while let Some((before, after)) = rest.split_once('{') {
-        pattern.push_str(before);
-        match after.split_once('}') {
-            // `{2,3}` is a repetition.
-            Some((name, tail)) if !name.starts_with(|first: char| first.is_ascii_digit()) => {
-                pattern.push_str("[^/]+");
-                rest = tail;
-            }
-            _ => {
-                pattern.push('{');
-                rest = after;
-            }
-        }
-    }
-    pattern + rest
 }
 
 /// Each server certificate once, with its expiry.
