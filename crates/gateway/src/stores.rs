@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use portcullis_config::{GatewayConfig, Secret};
-use portcullis_store::{Certificates, Embedded, Engine, StoreError};
+use portcullis_store::{
+    Certificates, Embedded, Engine, Signals, StoreError,
+    signals::{Rules, RulesError},
+};
 
 /// The stores of a gateway. Cheap to clone.
 #[derive(Clone)]
@@ -15,6 +18,7 @@ pub struct Stores(Arc<Parts>);
 struct Parts {
     engine: Engine,
     certificates: Certificates,
+    signals: Signals,
 }
 
 impl Stores {
@@ -23,15 +27,29 @@ impl Stores {
     /// # Errors
     /// [`StoreError`] for settings that cannot be right and for an embedded store that cannot be opened.
     pub async fn open(config: &GatewayConfig) -> Result<Self, StoreError> {
+        let rules = rules(config).map_err(|error| StoreError::Settings {
+            key: "public_key_path".to_owned(),
+            reason: error.to_string(),
+        })?;
         let engine = Engine::Embedded(Embedded::open(&config.definitions.data_dir)?);
-        Ok(Self::on(engine, config.key_passphrase().clone()))
+        let signals = Signals::new(engine.clone(), rules);
+        if !config.signals.suppress_reload {
+            signals.listen();
+        }
+        Ok(Self::of(engine, config.key_passphrase().clone(), signals))
     }
 
     /// The stores on an engine that is open; `passphrase` encrypts private keys.
     pub fn on(engine: Engine, passphrase: Secret) -> Self {
+        let signals = Signals::unsigned(engine.clone());
+        Self::of(engine, passphrase, signals)
+    }
+
+    fn of(engine: Engine, passphrase: Secret, signals: Signals) -> Self {
         Self(Arc::new(Parts {
             certificates: Certificates::new(engine.clone(), passphrase),
             engine,
+            signals,
         }))
     }
 
@@ -44,4 +62,27 @@ impl Stores {
     pub fn certificates(&self) -> &Certificates {
         &self.0.certificates
     }
+
+    /// What nodes tell each other.
+    pub fn signals(&self) -> &Signals {
+        &self.0.signals
+    }
+}
+
+/// Whom signals are believed of.
+fn rules(config: &GatewayConfig) -> Result<Rules, RulesError> {
+    let signals = &config.signals;
+    let mut rules = Rules::with_secret(signals.node_secret.clone());
+    if let Some(path) = &signals.public_key_path {
+        rules = rules.and_public_key(path)?;
+    }
+    if signals.allow_insecure_configs {
+        tracing::warn!(
+            key = "allow_insecure_configs",
+            "SIGNALS OF OTHER NODES ARE BELIEVED WITHOUT A SIGNATURE: whoever can write to the store \
+             can reload this gateway"
+        );
+        rules = rules.dangerous_unsigned();
+    }
+    Ok(rules)
 }

@@ -4,9 +4,6 @@
 //! ```text
 //! engine        key-value contract; embedded file or Redis behind it
 //! error         why the store did not do what was asked
-//! certificates  the certificate store: ids, upload rules, keys at rest
-//! token         names of keys: tokens, their hashes, their Redis names
-//! sessions      keys and organisation sessions: found, written, removed
 //! signals       what nodes tell each other
 //! ```
 //!
@@ -15,7 +12,9 @@
 pub mod certificates;
 pub mod engine;
 mod error;
+pub mod signals;
 
 pub use certificates::Certificates;
-pub use engine::{Condition, Count, Embedded, Engine, Health, Lifetime};
+pub use engine::{Condition, Count, Embedded, Engine, Health, Lifetime, Message};
 pub use error::StoreError;
+pub use signals::{Signal, Signals};

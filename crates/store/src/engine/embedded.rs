@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{Condition, Count, Lifetime};
+use super::{
+    Condition, Count, Health, Lifetime,
+    messages::{Inbox, Message},
+};
 use crate::StoreError;
 
 /// Name to a value behind its expiry (eight bytes, big endian, Unix milliseconds, 0 for never) and
@@ -23,6 +26,8 @@ pub struct Embedded(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     database: Database,
+    inbox: Inbox,
+    health: tokio::sync::watch::Sender<Health>,
 }
 
 /// An entry with its expiry.
@@ -55,9 +60,27 @@ impl Embedded {
         };
         std::fs::create_dir_all(directory).map_err(|error| broken(error.to_string()))?;
         let database = Database::create(&path).map_err(|error| broken(error.to_string()))?;
-        let inner = Inner { path, database };
+        let inner = Inner {
+            path,
+            database,
+            inbox: Inbox::default(),
+            health: tokio::sync::watch::Sender::new(Health::Up),
+        };
         inner.write(|_| Ok(()))?;
         Ok(Self(Arc::new(inner)))
+    }
+
+    pub(super) async fn publish(&self, channel: &str, message: &str) -> Result<(), StoreError> {
+        self.0.inbox.deliver(channel, message);
+        Ok(())
+    }
+
+    pub(super) fn messages(&self) -> tokio::sync::broadcast::Receiver<Message> {
+        self.0.inbox.subscribe()
+    }
+
+    pub(super) fn health(&self) -> tokio::sync::watch::Receiver<Health> {
+        self.0.health.subscribe()
     }
 
     async fn run<T: Send + 'static>(

@@ -9,12 +9,14 @@
 //! Every operation is one round trip, [`Engine::keys_with_prefix`] excepted.
 
 mod embedded;
+pub(crate) mod messages;
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::{broadcast, watch};
 
-pub use self::embedded::Embedded;
+pub use self::{embedded::Embedded, messages::Message};
 use crate::StoreError;
 
 /// A store, one of two kinds. Cheap to clone.
@@ -75,6 +77,25 @@ macro_rules! either {
 }
 
 impl Engine {
+    /// Tells every node of this store that listens, this one included.
+    pub async fn publish(&self, channel: &str, message: &str) -> Result<(), StoreError> {
+        either!(self, publish(channel, message))
+    }
+
+    /// Every message on the channels of nodes from now on, unverified.
+    pub fn messages(&self) -> broadcast::Receiver<Message> {
+        match self {
+            Self::Embedded(embedded) => embedded.messages(),
+        }
+    }
+
+    /// How the store is, and every change of it.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        match self {
+            Self::Embedded(embedded) => embedded.health(),
+        }
+    }
+
     /// The value of an entry.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         either!(self, get(key))
