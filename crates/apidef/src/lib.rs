@@ -5,6 +5,8 @@
 //! one text ─ parse_definition ─────┼─> ParsedDefinition { api, document, warnings }
 //! bytes ─ parse_classic/parse_oas ─┘        or every DefinitionError of the text
 //! Control API bodies ─ control::… ───> control::Accepted (files to store) or Rejection
+//! a key's JSON ─ session::Session ─┐
+//! policy files ─ policies::Policy ─┴─ policies::apply ─> the session in force
 //! ```
 //!
 //! - [`Api`] is what the gateway runs; nothing behind it knows which format it came from.
@@ -34,6 +36,7 @@ mod members;
 mod oas;
 mod ours;
 mod place;
+pub mod policies;
 mod reader;
 mod report;
 pub mod session;

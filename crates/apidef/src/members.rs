@@ -176,6 +176,8 @@ mod tests {
     fn the_tables_are_sorted() {
         check_sorted(&crate::classic::members::ROOT, &mut Vec::new());
         check_sorted(&crate::oas::members::ROOT, &mut Vec::new());
+        check_sorted(&crate::session::SESSION, &mut Vec::new());
+        check_sorted(&crate::policies::POLICY, &mut Vec::new());
     }
 
     fn undocumented(shape: &'static Shape, page: &str, missing: &mut Vec<&'static str>) {
