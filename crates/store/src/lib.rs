@@ -4,6 +4,11 @@
 //! ```text
 //! engine        key-value contract; embedded file or Redis behind it
 //! error         why the store did not do what was asked
+//! certificates  the certificate store: ids, upload rules, keys at rest
+//! hash          hashes of names and passwords, as a Tyk fleet computes them
+//! token         names of keys: tokens, their hashes, their Redis names
+//! password      passwords of basic authentication
+//! sessions      keys and organisation sessions: found, written, removed
 //! signals       what nodes tell each other
 //! ```
 //!
@@ -12,7 +17,11 @@
 pub mod certificates;
 pub mod engine;
 mod error;
+pub mod hash;
+pub mod password;
+pub mod sessions;
 pub mod signals;
+pub mod token;
 
 pub use certificates::Certificates;
 pub use engine::{Condition, Count, Embedded, Engine, Health, Lifetime, Message};

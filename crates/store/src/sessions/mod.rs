@@ -1,0 +1,112 @@
+//! Keys and organisation sessions: found, written, removed.
+//!
+//! ```text
+//! lookup    which names a presented token may be stored under
+//! lifetime  how long an entry lives
+//! ```
+//!
+//! Invariants:
+//! - A lookup is one round trip, whichever names it looks under.
+//! - A token that is shorter than `min_token_length` is never looked up.
+//! - No error and no log holds a whole token.
+
+mod lookup;
+
+use std::sync::Arc;
+
+use portcullis_apidef::session::Session;
+use portcullis_config::Identity;
+
+use crate::{
+    Engine, StoreError,
+    hash::HashFunction,
+    token::{self, SESSION_PREFIX},
+};
+
+/// The keys of a gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    identity: Identity,
+}
+
+/// A session that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// What follows `apikey-` in its name: its counters have it in theirs.
+    pub name: String,
+    /// The token it belongs to. A secret.
+    pub token: String,
+    /// What the key may do, before its policies.
+    pub session: Session,
+}
+
+impl Sessions {
+    /// The keys in a store.
+    pub fn new(engine: Engine, identity: Identity) -> Self {
+        Self(Arc::new(Inner { engine, identity }))
+    }
+
+    /// The session of what a client presented to an API of `org`: a token, or the custom name of a
+    /// key.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or holds something that is no session.
+    pub async fn find(&self, org: &str, presented: &str) -> Result<Option<Found>, StoreError> {
+        self.first(lookup::tokens(&self.0.identity, org, presented))
+            .await
+    }
+
+    /// The session of a client certificate, by its id in the store: `org` and the fingerprint.
+    ///
+    /// # Errors
+    /// As [`Sessions::find`].
+    pub async fn find_certificate(&self, org: &str, id: &str) -> Result<Option<Found>, StoreError> {
+        self.first(lookup::certificate_tokens(&self.0.identity, org, id))
+            .await
+    }
+
+    /// The name a node remembers a session under, by what was presented. Changes of a key name all
+    /// of these.
+    pub fn cached_name(&self, presented: &str) -> String {
+        if self.0.identity.hash_keys {
+            HashFunction::Murmur64.hex(presented)
+        } else {
+            presented.to_owned()
+        }
+    }
+
+    async fn first(&self, mut tokens: Vec<String>) -> Result<Option<Found>, StoreError> {
+        if tokens.is_empty() {
+            return Ok(None);
+        }
+        let name = |token: &String| token::stored_name(token, self.0.identity.hash_keys);
+        let names: Vec<String> = tokens
+            .iter()
+            .map(|token| format!("{SESSION_PREFIX}{}", name(token)))
+            .collect();
+        let values = self.0.engine.get_many(&names).await?;
+        let first = values
+            .into_iter()
+            .enumerate()
+            .find_map(|(at, value)| Some((at, value?)));
+        let Some((at, value)) = first else {
+            return Ok(None);
+        };
+        let token = tokens.swap_remove(at);
+        Ok(Some(Found {
+            name: name(&token),
+            session: parse(&token, &value)?,
+            token,
+        }))
+    }
+}
+
+fn parse(name: &str, value: &[u8]) -> Result<Session, StoreError> {
+    Session::from_json(value).map_err(|error| StoreError::Entry {
+        name: format!("{SESSION_PREFIX}{}", token::masked(name)),
+        reason: format!("is no session: {error}"),
+    })
+}
