@@ -7,6 +7,7 @@
 //! - [`make`]: a development CA and pairs signed by it.
 //! - [`upload`], [`entry`]: what the certificate store takes in, and what it holds.
 //! - [`block`], [`legacy`]: the blocks of an upload; how the store encrypts private keys.
+//! - [`name`]: the attributes of a distinguished name.
 //! - [`file`](mod@file): noticing that a file changed, writing a private file.
 
 mod der;
@@ -17,6 +18,7 @@ pub mod entry;
 pub mod file;
 pub mod legacy;
 pub mod make;
+pub mod name;
 pub mod pem;
 pub mod reference;
 pub mod upload;

@@ -18,8 +18,18 @@ pub(super) enum Endpoint {
     ReloadGroup,
     Schema,
     Health,
+    Certificates(CertificateCall),
     Show(Show),
     Change(Change),
+}
+
+/// Endpoints of the certificate store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CertificateCall {
+    Add,
+    List,
+    Show,
+    Delete,
 }
 
 /// Endpoints that show definitions.
@@ -51,11 +61,29 @@ pub(super) enum Change {
 use Endpoint as E;
 
 /// Paths below `/tyk/`, methods, endpoints. The first row that fits wins.
-const TABLE: [(&str, Method, Endpoint); 22] = [
+const TABLE: &[(&str, Method, Endpoint)] = &[
     ("reload", Method::GET, E::Reload),
     ("reload/group", Method::GET, E::ReloadGroup),
     ("schema", Method::GET, E::Schema),
     ("health", Method::GET, E::Health),
+    ("certs", Method::POST, E::Certificates(CertificateCall::Add)),
+    ("certs", Method::GET, E::Certificates(CertificateCall::List)),
+    // Adds what the body says, whatever the path says.
+    (
+        "certs/{id}",
+        Method::POST,
+        E::Certificates(CertificateCall::Add),
+    ),
+    (
+        "certs/{id}",
+        Method::GET,
+        E::Certificates(CertificateCall::Show),
+    ),
+    (
+        "certs/{id}",
+        Method::DELETE,
+        E::Certificates(CertificateCall::Delete),
+    ),
     ("apis", Method::GET, E::Show(Show::Apis)),
     ("apis", Method::POST, E::Change(Change::AddApi)),
     ("apis/oas", Method::GET, E::Show(Show::AllOas)),
@@ -110,8 +138,12 @@ pub(super) fn find<'p>(
     edge: bool,
 ) -> Result<(Endpoint, Option<&'p str>), NoEndpoint> {
     let mut known = false;
-    for (pattern, offered, endpoint) in &TABLE {
-        let absent = edge && !matches!(endpoint, E::Reload | E::ReloadGroup | E::Schema);
+    for (pattern, offered, endpoint) in TABLE {
+        let absent = edge
+            && !matches!(
+                endpoint,
+                E::Reload | E::ReloadGroup | E::Schema | E::Certificates(_)
+            );
         if let Some(id) = fits(pattern, path).filter(|_| !absent) {
             if offered == method {
                 return Ok((*endpoint, id));
@@ -220,7 +252,7 @@ mod tests {
     #[test]
     fn the_documentation_names_every_endpoint() {
         let page = include_str!("../../../../docs/control-api.md");
-        for (pattern, method, _) in &TABLE {
+        for (pattern, method, _) in TABLE {
             assert!(
                 page.contains(&format!("/tyk/{pattern}`"))
                     || page.contains(&format!("/tyk/{pattern}?")),
@@ -231,12 +263,16 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_reloads_and_nothing_more() {
+    fn an_edge_reloads_and_has_certificates_but_no_definitions() {
         assert_eq!(
             find(&Method::GET, "apis", true),
             Err(NoEndpoint::UnknownPath)
         );
         assert_eq!(find(&Method::GET, "reload", true), Ok((E::Reload, None)));
+        assert_eq!(
+            find(&Method::GET, "certs", true),
+            Ok((E::Certificates(CertificateCall::List), None))
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! - Nothing here runs on a worker, and files are touched where they hold nobody up.
 
 mod answer;
+mod certificates;
 mod endpoint;
 mod health;
 mod reading;
@@ -69,7 +70,6 @@ pub struct ControlApi {
     config: Arc<GatewayConfig>,
     runtime: Arc<dyn Runtime>,
     registry: Arc<Registry>,
-    #[expect(dead_code, reason = "its endpoints come one by one")]
     stores: Stores,
     files: Arc<Mutex<DefinitionFiles>>,
     health: Health,
@@ -219,6 +219,17 @@ impl ControlApi {
             }
             Endpoint::Schema => schema(&query),
             Endpoint::Health => self.api_health(&query),
+            Endpoint::Certificates(call) => {
+                certificates::answer(
+                    call,
+                    self.stores.certificates(),
+                    &*self.runtime,
+                    id.unwrap_or_default(),
+                    &query,
+                    &request.body,
+                )
+                .await
+            }
             Endpoint::Show(show) => {
                 let loaded = self.runtime.loaded();
                 let id = id.unwrap_or_default().to_owned();

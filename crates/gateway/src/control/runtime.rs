@@ -48,6 +48,10 @@ pub trait Runtime: Send + Sync {
     fn readiness(&self) -> Readiness;
     /// Asks for a reload; it happens within `reload_interval`.
     fn request_reload(&self);
+    /// Who uses a certificate of the store, in words for a log; nobody when the list is empty.
+    fn users_of_certificate(&self, _id: &str) -> Vec<String> {
+        Vec::new()
+    }
     /// Asks for a reload and waits until it is over.
     fn reload_and_wait(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

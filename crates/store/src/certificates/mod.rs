@@ -24,7 +24,7 @@ use std::{
 
 use bytes::Bytes;
 use portcullis_config::Secret;
-use portcullis_pki::{Entry, EntryError, KeyKind, Upload, UploadError};
+use portcullis_pki::{Entry, EntryError, KeyKind, Upload, UploadError, wiped::Wiped};
 use tokio::sync::broadcast;
 
 use crate::{Condition, Engine, Lifetime, StoreError};
@@ -100,9 +100,8 @@ impl Certificates {
     /// # Errors
     /// [`AddError`]; nothing was stored then.
     pub async fn add(&self, org: &str, pem: &[u8]) -> Result<String, AddError> {
-        let upload = Upload::parse(pem, now())?;
+        let (upload, text) = self.sealed(pem).await?;
         let id = upload.id(org);
-        let text = upload.to_stored(self.0.passphrase.reveal())?;
         let name = names::entry(&id);
         let engine = &self.0.engine;
         if !engine
@@ -130,6 +129,18 @@ impl Certificates {
         tracing::info!(%id, private_key = upload.private_key().is_some(), "certificate added");
         self.changed(&id);
         Ok(id)
+    }
+
+    /// An upload, and the text that is stored of it. Megabytes of certificates take their time, so this
+    /// holds up nobody else.
+    async fn sealed(&self, pem: &[u8]) -> Result<(Upload, String), AddError> {
+        let (store, pem) = (self.clone(), Wiped::new(pem.to_vec()));
+        aside(move || {
+            let upload = Upload::parse(&pem, now())?;
+            let text = upload.to_stored(store.0.passphrase.reveal())?;
+            Ok((upload, text))
+        })
+        .await
     }
 
     /// The texts of entries as they are stored, in the order of the ids.
@@ -172,11 +183,7 @@ impl Certificates {
                 }
                 (made, unreadable)
             };
-            // Opening keys takes its time; answers to others do not wait for it.
-            let (made, count) = match tokio::task::spawn_blocking(work).await {
-                Ok(done) => done,
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            };
+            let (made, count) = aside(work).await;
             results.extend(made);
             unreadable = count;
         }
@@ -273,6 +280,14 @@ impl Certificates {
     fn changed(&self, id: &str) {
         // That nobody listens is no failure.
         let _ = self.0.changes.send(id.to_owned());
+    }
+}
+
+/// Does work that takes its time where it holds up nobody else.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

@@ -123,7 +123,6 @@ async fn a_known_path_refuses_other_methods() {
 async fn endpoints_of_features_that_are_not_built_are_unknown() {
     let node = Node::new();
     for path in [
-        "/tyk/certs",
         "/tyk/keys",
         "/tyk/policies",
         "/tyk/cache/x",

@@ -7,6 +7,7 @@
 
 mod access;
 mod apis;
+mod certificates;
 mod health;
 mod oas;
 
@@ -40,6 +41,7 @@ struct Node {
     api: ControlApi,
     runtime: Arc<Loader>,
     registry: Arc<Registry>,
+    stores: Stores,
 }
 
 struct Loader {
@@ -117,12 +119,18 @@ impl Node {
         let registry = Arc::new(Registry::new("0.0.0"));
         let data = Embedded::open(&dir.path().join("data")).unwrap();
         let stores = Stores::on(Engine::Embedded(data), config.key_passphrase().clone());
-        let api = ControlApi::new(Arc::new(config), runtime.clone(), registry.clone(), stores);
+        let api = ControlApi::new(
+            Arc::new(config),
+            runtime.clone(),
+            registry.clone(),
+            stores.clone(),
+        );
         Self {
             dir,
             api,
             runtime,
             registry,
+            stores,
         }
     }
 
