@@ -31,6 +31,14 @@ impl Stores {
             key: "public_key_path".to_owned(),
             reason: error.to_string(),
         })?;
+        if config.key_passphrase_is_default() {
+            tracing::warn!(
+                key = "security.private_certificate_encoding_secret",
+                "PRIVATE KEYS IN THE CERTIFICATE STORE ARE ENCRYPTED WITH THE SHIPPED DEFAULT SECRET, WHICH \
+                 EVERYBODY KNOWS: set a long random text, the same on every node; keys that are stored by \
+                 then must be deleted and uploaded again"
+            );
+        }
         let engine = Engine::Embedded(Embedded::open(&config.definitions.data_dir)?);
         let signals = Signals::new(engine.clone(), rules);
         if !config.signals.suppress_reload {
@@ -47,7 +55,7 @@ impl Stores {
 
     fn of(engine: Engine, passphrase: Secret, signals: Signals) -> Self {
         Self(Arc::new(Parts {
-            certificates: Certificates::new(engine.clone(), passphrase),
+            certificates: Certificates::new(engine.clone(), passphrase, signals.clone()),
             engine,
             signals,
         }))

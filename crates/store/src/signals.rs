@@ -6,12 +6,15 @@
 //! Invariants:
 //! - A message whose signature is wrong, missing or of an unknown kind is dropped, unless
 //!   `allow_insecure_configs` says otherwise.
-//! - A sender hears itself: what it asks of others it does too, by the same path.
+//! - A sender hears itself: what it asks of others it does too, by the same path where there is one.
 
 mod text;
 mod verify;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use portcullis_config::Secret;
 use tokio::sync::broadcast;
@@ -37,16 +40,18 @@ struct Parts {
     engine: Engine,
     rules: Rules,
     heard: broadcast::Sender<Signal>,
+    listening: AtomicBool,
 }
 
 impl Signals {
-    /// Signals over `engine`, believed by `rules`. Nothing is heard before [`Signals::listen`].
+    /// Signals over `engine`, believed by `rules`. Nothing of others is heard before [`Signals::listen`].
     pub fn new(engine: Engine, rules: Rules) -> Self {
         let heard = broadcast::Sender::new(BACKLOG);
         Self(Arc::new(Parts {
             engine,
             rules,
             heard,
+            listening: AtomicBool::new(false),
         }))
     }
 
@@ -58,12 +63,17 @@ impl Signals {
     /// Tells every node, this one included.
     ///
     /// # Errors
-    /// When the store cannot be reached: no other node knows then.
+    /// When the store cannot be reached: this node knows then, and no other.
     pub async fn send(&self, signal: &Signal) -> Result<(), StoreError> {
         let Parts { engine, rules, .. } = &*self.0;
         let (command, payload) = signal.written();
         let text = rules.signed(command, &payload);
-        engine.publish(signal.channel(), &text).await
+        let sent = engine.publish(signal.channel(), &text).await;
+        if sent.is_err() || !self.0.listening.load(Ordering::Relaxed) {
+            // It will not come back to us; that nobody may be reading is no failure.
+            let _ = self.0.heard.send(signal.clone());
+        }
+        sent
     }
 
     /// Every signal from now on. A reader that falls far behind misses the oldest and is told so.
@@ -74,6 +84,7 @@ impl Signals {
     /// Begins to hear. Runs until the runtime it is called on ends.
     pub fn listen(&self) -> tokio::task::JoinHandle<()> {
         let parts = self.0.clone();
+        parts.listening.store(true, Ordering::Relaxed);
         let mut messages = parts.engine.messages();
         tokio::spawn(async move {
             loop {

@@ -82,6 +82,12 @@ impl GatewayConfig {
         }
     }
 
+    /// Whether private keys at rest are encrypted with the secret everybody knows.
+    #[must_use]
+    pub fn key_passphrase_is_default(&self) -> bool {
+        self.key_passphrase().reveal() == DEFAULT_SECRET
+    }
+
     pub(crate) fn from_settings(settings: &Settings) -> Self {
         Self {
             listen: Listen::from_settings(settings),

@@ -22,7 +22,7 @@ fn an_empty_file_means_the_documented_defaults() {
         ),
         (8080, None, None)
     );
-    assert!(config.secret_is_default());
+    assert!(config.secret_is_default() && config.key_passphrase_is_default());
     assert_eq!(config.key_passphrase(), &config.security.secret);
     assert_eq!(config.server.read_timeout, Duration::from_secs(120));
     assert_eq!(config.server.write_timeout, Duration::from_secs(120));

@@ -25,18 +25,14 @@ use std::{
 use bytes::Bytes;
 use portcullis_config::Secret;
 use portcullis_pki::{Entry, EntryError, KeyKind, Upload, UploadError, wiped::Wiped};
-use tokio::sync::broadcast;
 
-use crate::{Condition, Engine, Lifetime, StoreError};
+use crate::{Condition, Engine, Lifetime, Signal, Signals, StoreError};
 
 /// Entries that are read and taken apart at a time, so that a listing of any length needs little memory.
 const BATCH: usize = 256;
 
 /// Unreadable entries that are reported one by one when many are read at once.
 const REPORTED: usize = 10;
-
-/// Changes that a slow listener may be behind.
-const BACKLOG: usize = 1024;
 
 /// The certificate store. Cheap to clone.
 #[derive(Clone)]
@@ -45,7 +41,7 @@ pub struct Certificates(Arc<Inner>);
 struct Inner {
     engine: Engine,
     passphrase: Secret,
-    changes: broadcast::Sender<String>,
+    signals: Signals,
 }
 
 /// Why an upload was not stored.
@@ -80,19 +76,14 @@ pub enum Stored {
 }
 
 impl Certificates {
-    /// The certificate store in an engine; `passphrase` encrypts the private keys.
-    pub fn new(engine: Engine, passphrase: Secret) -> Self {
-        let (changes, _) = broadcast::channel(BACKLOG);
+    /// The certificate store in an engine; `passphrase` encrypts the private keys, and `signals` tell every
+    /// node of a change.
+    pub fn new(engine: Engine, passphrase: Secret, signals: Signals) -> Self {
         Self(Arc::new(Inner {
             engine,
             passphrase,
-            changes,
+            signals,
         }))
-    }
-
-    /// The ids of entries as they come and go.
-    pub fn changes(&self) -> broadcast::Receiver<String> {
-        self.0.changes.subscribe()
     }
 
     /// Stores an upload under its id, which is the answer.
@@ -127,7 +118,7 @@ impl Certificates {
                 "the certificate has an Ed25519 key, which Tyk gateways that share this store cannot load");
         }
         tracing::info!(%id, private_key = upload.private_key().is_some(), "certificate added");
-        self.changed(&id);
+        self.changed(&id).await;
         Ok(id)
     }
 
@@ -257,7 +248,7 @@ impl Certificates {
         if removed > 0 {
             tracing::info!(%id, "certificate removed");
         }
-        self.changed(id);
+        self.changed(id).await;
         Ok(())
     }
 
@@ -277,9 +268,12 @@ impl Certificates {
         Ok(ids)
     }
 
-    fn changed(&self, id: &str) {
-        // That nobody listens is no failure.
-        let _ = self.0.changes.send(id.to_owned());
+    /// Tells every node. What was done stays done when that fails: the others look by themselves.
+    async fn changed(&self, id: &str) {
+        let signal = Signal::CertificateChanged { id: id.to_owned() };
+        if let Err(error) = self.0.signals.send(&signal).await {
+            tracing::warn!(%id, "other nodes were not told of a changed certificate and notice it later: {error}");
+        }
     }
 }
 

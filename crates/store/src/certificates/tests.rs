@@ -15,7 +15,8 @@ impl Store {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::Embedded(Embedded::open(dir.path()).unwrap());
-        let certificates = Certificates::new(engine, Secret::new("secret"));
+        let signals = Signals::unsigned(engine.clone());
+        let certificates = Certificates::new(engine, Secret::new("secret"), signals);
         Self { dir, certificates }
     }
 
@@ -25,7 +26,8 @@ impl Store {
 
     /// The same store with another secret.
     fn with_secret(&self, secret: &str) -> Certificates {
-        Certificates::new(self.engine().clone(), Secret::new(secret))
+        let signals = Signals::unsigned(self.engine().clone());
+        Certificates::new(self.engine().clone(), Secret::new(secret), signals)
     }
 
     async fn write(&self, name: &str, value: &str) {
@@ -250,22 +252,31 @@ async fn under_another_secret_an_entry_with_a_key_is_unreadable_and_one_without_
     assert!(seen[1].starts_with("Entry(Certificate("), "{}", seen[1]);
 }
 
+/// Whether this node listens to the others or not.
 #[tokio::test]
-async fn a_change_is_told_and_a_failure_is_not() {
-    let store = Store::new();
-    let mut changes = store.certificates.changes();
-    let text = pair().certificate_pem();
-    let id = store.certificates.add("1", text.as_bytes()).await.unwrap();
-    assert_eq!(changes.recv().await.unwrap(), id);
-    store
-        .certificates
-        .add("1", text.as_bytes())
-        .await
-        .unwrap_err();
-    store.certificates.add("1", b"hello").await.unwrap_err();
-    store.certificates.remove(&id, None).await.unwrap();
-    assert_eq!(changes.recv().await.unwrap(), id);
-    assert!(changes.try_recv().is_err());
+async fn a_change_is_told_once_and_what_was_refused_is_not() {
+    for listens in [true, false] {
+        let store = Store::new();
+        let signals = &store.certificates.0.signals;
+        let listener = listens.then(|| signals.listen());
+        let mut heard = signals.subscribe();
+        let text = pair().certificate_pem();
+        let id = store.certificates.add("1", text.as_bytes()).await.unwrap();
+        for refused in [&text, "hello"] {
+            let result = store.certificates.add("1", refused.as_bytes()).await;
+            result.unwrap_err();
+        }
+        store.certificates.remove(&id, None).await.unwrap();
+        let changed = Signal::CertificateChanged { id };
+        assert_eq!(heard.recv().await.unwrap(), changed);
+        assert_eq!(heard.recv().await.unwrap(), changed);
+        // The next one is this, so there were no others.
+        signals.send(&Signal::Reload).await.unwrap();
+        assert_eq!(heard.recv().await.unwrap(), Signal::Reload);
+        if let Some(listener) = listener {
+            listener.abort();
+        }
+    }
 }
 
 #[tokio::test]
