@@ -36,6 +36,9 @@ pub enum EntryError {
     /// Nothing in it.
     #[error("it holds neither a certificate nor a public key; delete it and upload it again")]
     Nothing,
+    /// Certificates alone, where a key is needed.
+    #[error("it holds no private key; delete it and upload certificate and key together")]
+    NoKey,
     /// Its key is another certificate's.
     #[error(
         "its private key does not belong to its first certificate; delete it and upload it again"

@@ -3,6 +3,7 @@
 //!
 //! - [`pem`]: text to certificates and keys, tolerant of how PEM gets mangled.
 //! - [`certificate`]: what a certificate says (names, validity, key), and its fingerprint.
+//! - [`certified`]: a chain with its key, kept small.
 //! - [`reference`](mod@reference): strings in configuration that name a certificate.
 //! - [`make`]: a development CA and pairs signed by it.
 //! - [`upload`], [`entry`]: what the certificate store takes in, and what it holds.
@@ -14,6 +15,7 @@ mod der;
 
 pub mod block;
 pub mod certificate;
+pub mod certified;
 pub mod entry;
 pub mod file;
 pub mod legacy;
@@ -25,6 +27,7 @@ pub mod upload;
 pub mod wiped;
 
 pub use certificate::{CertificateFacts, Fingerprint, KeyKind};
+pub use certified::CertifiedKey;
 pub use entry::{Entry, EntryError};
-pub use reference::{CertifiedKey, Loaded, Reference, ReferenceError, load, load_pair};
+pub use reference::{Loaded, Place, Reference, ReferenceError, load, load_pair};
 pub use upload::{Upload, UploadError};

@@ -17,6 +17,7 @@ use openssl::{
 };
 
 use crate::{
+    der::{Elements, SEQUENCE},
     legacy::{self, LegacyError},
     wiped::Wiped,
 };
@@ -158,6 +159,44 @@ impl Bundle {
     }
 }
 
+/// The DER of a text's certificates and key, which nobody has looked into yet.
+pub(crate) struct RawBundle {
+    /// Every `CERTIFICATE` block, in order.
+    pub(crate) certificates: Vec<Vec<u8>>,
+    /// The private key, its encryption undone; the last one when there are several.
+    pub(crate) key: Option<Wiped>,
+    /// Whether line breaks were missing and had to be put back.
+    pub(crate) repaired: bool,
+}
+
+impl RawBundle {
+    /// Reads every block of `text`. `passphrase` opens encrypted ones.
+    pub(crate) fn read(text: &[u8], passphrase: Option<&str>) -> Result<RawBundle, PemError> {
+        let text = std::str::from_utf8(text).map_err(|_| PemError::NotText)?;
+        let mut bundle = RawBundle {
+            certificates: Vec::new(),
+            key: None,
+            repaired: false,
+        };
+        let mut blocks = 0;
+        for block in Blocks::of(text) {
+            let block = block?;
+            blocks += 1;
+            bundle.repaired |= block.one_line;
+            if block.label == "CERTIFICATE" {
+                bundle.certificates.push(block.opened(passphrase)?.to_vec());
+            } else if block.label.ends_with("PRIVATE KEY") {
+                bundle.key = Some(block.private_key_der(passphrase)?);
+            }
+        }
+        if blocks == 0 {
+            Err(PemError::Empty)
+        } else {
+            Ok(bundle)
+        }
+    }
+}
+
 /// The DER of every `CERTIFICATE` block of `text` that can be decoded; the others are passed
 /// over. For collections of trusted authorities, where one odd entry must not cost the rest.
 pub fn certificate_ders(text: &[u8]) -> Vec<Vec<u8>> {
@@ -223,23 +262,52 @@ impl Block<'_> {
     }
 
     fn private_key(&self, passphrase: Option<&str>) -> Result<PKey<Private>, PemError> {
-        let index = self.index;
-        let wrong = |_| PemError::PassphraseWrong { index };
-        let der = self.opened(passphrase)?;
-        if self.header("Proc-Type").is_some() || self.header("DEK-Info").is_some() {
-            // A wrong passphrase passes the padding check once in 256 times and then shows here.
-            PKey::private_key_from_der(&der).map_err(wrong)
-        } else if self.label == "ENCRYPTED PRIVATE KEY" {
-            let passphrase = passphrase.ok_or(PemError::PassphraseMissing { index })?;
-            PKey::private_key_from_pkcs8_passphrase(&der, passphrase.as_bytes()).map_err(wrong)
-        } else {
-            PKey::private_key_from_der(&der).map_err(|source| PemError::Content {
-                index,
+        let der = self.private_key_der(passphrase)?;
+        PKey::private_key_from_der(&der).map_err(|source| match self.is_encrypted() {
+            // A wrong passphrase passes the padding check once in 256 times and may show here.
+            true => PemError::PassphraseWrong { index: self.index },
+            false => PemError::Content {
+                index: self.index,
                 label: self.label.to_owned(),
                 source,
-            })
-        }
+            },
+        })
     }
+
+    /// The key's DER, its encryption undone.
+    fn private_key_der(&self, passphrase: Option<&str>) -> Result<Wiped, PemError> {
+        let index = self.index;
+        let der = self.opened(passphrase)?;
+        if self.is_encrypted() {
+            // What a wrong passphrase gives is no DER.
+            return match is_whole_sequence(&der) {
+                true => Ok(der),
+                false => Err(PemError::PassphraseWrong { index }),
+            };
+        }
+        if self.label != "ENCRYPTED PRIVATE KEY" {
+            return Ok(der);
+        }
+        let passphrase = passphrase.ok_or(PemError::PassphraseMissing { index })?;
+        PKey::private_key_from_pkcs8_passphrase(&der, passphrase.as_bytes())
+            .and_then(|key| key.private_key_to_pkcs8())
+            .map(Wiped::new)
+            .map_err(|_| PemError::PassphraseWrong { index })
+    }
+
+    /// Whether header lines say that its contents are encrypted.
+    fn is_encrypted(&self) -> bool {
+        self.header("Proc-Type").is_some() || self.header("DEK-Info").is_some()
+    }
+}
+
+/// Whether `der` is one sequence and nothing more.
+fn is_whole_sequence(der: &[u8]) -> bool {
+    let mut elements = Elements(der);
+    elements
+        .next()
+        .is_some_and(|element| element.tag == SEQUENCE)
+        && elements.0.is_empty()
 }
 
 /// Walks over the blocks of a text.

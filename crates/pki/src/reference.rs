@@ -1,23 +1,20 @@
-//! Strings in configuration that name a certificate: inline PEM, a path, or (later) the id of
-//! an entry in the certificate store.
+//! Strings in configuration that name a certificate: inline PEM, the id of an entry in the
+//! certificate store, or a path. The first of the three that fits wins.
 //!
-//! Invariant: a [`CertifiedKey`] holds a chain together with the key that signs for its first
-//! certificate; there is no other way to make one.
+//! Invariant: the store itself is asked by whoever has one. Here a store id is what is left when
+//! it knows no such entry: the name of a file.
 
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
 };
 
-use openssl::{
-    error::ErrorStack,
-    pkey::{PKey, PKeyRef, Private},
-};
+use openssl::error::ErrorStack;
 
 use crate::{
-    certificate::CertificateFacts,
+    certified::{Care, CertifiedKey},
     file::FileStamp,
-    pem::{Bundle, PemError, looks_like_pem},
+    pem::{Bundle, PemError, RawBundle, looks_like_pem},
 };
 
 /// What a reference is, by its looks alone.
@@ -25,8 +22,8 @@ use crate::{
 pub enum Reference<'a> {
     /// PEM text in the configuration itself.
     Inline(&'a str),
-    /// Looks like a store id: organisation (may be empty) and 64 hex digits. A file of this
-    /// name wins, since the store is not there yet.
+    /// Looks like a store id: organisation (may be empty) and 64 hex digits. When the store has no
+    /// such entry, a file of this name is meant.
     StoreId(&'a str),
     /// A path.
     Path(&'a Path),
@@ -62,11 +59,11 @@ pub enum ReferenceError {
     /// The reference is empty.
     #[error("the certificate reference is empty; a path or inline PEM is accepted")]
     Empty,
-    /// A store id, and there is no store yet.
+    /// Neither in the store nor a file.
     #[error(
-        "certificate {id} not found: the certificate store arrives with a later version; a file path or inline PEM is accepted"
+        "certificate {id} not found: the certificate store has no entry of this id, and there is no file of this name; upload it (POST /tyk/certs), or name a file or inline PEM"
     )]
-    StoreNotYet {
+    Unknown {
         /// The id asked for.
         id: String,
     },
@@ -113,6 +110,15 @@ pub enum ReferenceError {
         /// Common name of the certificate.
         subject: String,
     },
+    /// The private key is not sound.
+    #[error("the private key in {place} cannot be read")]
+    Key {
+        /// Where the text came from.
+        place: Place,
+        /// Why.
+        #[source]
+        source: ErrorStack,
+    },
     /// The certificate cannot be read through.
     #[error("the certificate in {place} cannot be read")]
     Certificate {
@@ -142,80 +148,6 @@ impl fmt::Display for Place {
     }
 }
 
-/// A certificate chain with the key of its first certificate, kept small: the chain is DER,
-/// parsed only when somebody asks.
-pub struct CertifiedKey {
-    chain: Vec<Box<[u8]>>,
-    key: PKey<Private>,
-    facts: CertificateFacts,
-}
-
-impl fmt::Debug for CertifiedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CertifiedKey")
-            .field("facts", &self.facts)
-            .field("chain", &self.chain.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl CertifiedKey {
-    /// DER of the certificates, leaf first.
-    pub fn chain(&self) -> &[Box<[u8]>] {
-        &self.chain
-    }
-
-    /// The leaf's private key.
-    pub fn key(&self) -> &PKeyRef<Private> {
-        &self.key
-    }
-
-    /// What the leaf says.
-    pub fn facts(&self) -> &CertificateFacts {
-        &self.facts
-    }
-
-    /// Takes a bundle with certificate and key, for example of [`Bundle::parse`].
-    pub fn from_bundle(bundle: Bundle, place: &Place) -> Result<CertifiedKey, ReferenceError> {
-        let key = bundle.key.ok_or_else(|| ReferenceError::NoKey {
-            place: place.clone(),
-        })?;
-        CertifiedKey::join(&bundle.certificates, key, place, None)
-    }
-
-    fn join(
-        certificates: &[openssl::x509::X509],
-        key: PKey<Private>,
-        place: &Place,
-        certificate_place: Option<&Place>,
-    ) -> Result<CertifiedKey, ReferenceError> {
-        let of = certificate_place.unwrap_or(place);
-        let leaf = certificates
-            .first()
-            .ok_or_else(|| ReferenceError::NoCertificate { place: of.clone() })?;
-        let broken = |source| ReferenceError::Certificate {
-            place: of.clone(),
-            source,
-        };
-        let facts = CertificateFacts::of(leaf).map_err(broken)?;
-        if !leaf.public_key().is_ok_and(|public| public.public_eq(&key)) {
-            // The comparison leaves its reason in the library's error queue: not ours to keep.
-            let _ = ErrorStack::get();
-            return Err(ReferenceError::KeyMismatch {
-                place: place.clone(),
-                certificate: certificate_place.cloned(),
-                subject: facts.subject_cn,
-            });
-        }
-        let chain = certificates
-            .iter()
-            .map(|certificate| certificate.to_der().map(Vec::into_boxed_slice))
-            .collect::<Result<_, _>>()
-            .map_err(broken)?;
-        Ok(CertifiedKey { chain, key, facts })
-    }
-}
-
 /// A pair together with what is needed to notice that its source changed.
 #[derive(Debug)]
 pub struct Loaded {
@@ -235,14 +167,30 @@ impl Loaded {
 }
 
 /// Loads the certificate chain and private key `reference` names. `passphrase` opens an
-/// encrypted key.
+/// encrypted key. A store id is taken for the name of a file.
 pub fn load(reference: &str, passphrase: Option<&str>) -> Result<Loaded, ReferenceError> {
-    let (bundle, place, stamps) = load_bundle(reference, passphrase)?;
-    let repaired = bundle.repaired;
+    let (raw, place, stamps) = match Reference::classify(reference) {
+        Reference::Inline(text) => (
+            RawBundle::read(text.as_bytes(), passphrase).map_err(|source| ReferenceError::Pem {
+                place: Place::Inline,
+                source,
+            })?,
+            Place::Inline,
+            Vec::new(),
+        ),
+        found => {
+            let path = path_of(found)?;
+            let (raw, stamp) = read(path, passphrase, RawBundle::read)?;
+            (raw, Place::File(path.to_owned()), vec![stamp])
+        }
+    };
+    let key = raw.key.ok_or_else(|| ReferenceError::NoKey {
+        place: place.clone(),
+    })?;
     Ok(Loaded {
-        pair: CertifiedKey::from_bundle(bundle, &place)?,
+        pair: CertifiedKey::join(raw.certificates, key, &place, None, Care::Whole)?,
         stamps,
-        repaired,
+        repaired: raw.repaired,
     })
 }
 
@@ -251,26 +199,33 @@ pub fn load_bundle(
     reference: &str,
     passphrase: Option<&str>,
 ) -> Result<(Bundle, Place, Vec<FileStamp>), ReferenceError> {
-    let path = match Reference::classify(reference) {
+    match Reference::classify(reference) {
         Reference::Inline(text) => {
-            let place = Place::Inline;
             let bundle = Bundle::parse(text.as_bytes(), passphrase).map_err(|source| {
                 ReferenceError::Pem {
-                    place: place.clone(),
+                    place: Place::Inline,
                     source,
                 }
             })?;
-            return Ok((bundle, place, Vec::new()));
+            Ok((bundle, Place::Inline, Vec::new()))
         }
+        found => {
+            let path = path_of(found)?;
+            let (bundle, stamp) = read(path, passphrase, Bundle::parse)?;
+            Ok((bundle, Place::File(path.to_owned()), vec![stamp]))
+        }
+    }
+}
+
+fn path_of(reference: Reference<'_>) -> Result<&Path, ReferenceError> {
+    match reference {
         Reference::StoreId(id) if !Path::new(id).exists() => {
-            return Err(ReferenceError::StoreNotYet { id: id.to_owned() });
+            Err(ReferenceError::Unknown { id: id.to_owned() })
         }
-        Reference::StoreId(name) => Path::new(name),
-        Reference::Path(path) if path.as_os_str().is_empty() => return Err(ReferenceError::Empty),
-        Reference::Path(path) => path,
-    };
-    let (bundle, stamp) = read_bundle(path, passphrase)?;
-    Ok((bundle, Place::File(path.to_owned()), vec![stamp]))
+        Reference::StoreId(name) | Reference::Inline(name) => Ok(Path::new(name)),
+        Reference::Path(path) if path.as_os_str().is_empty() => Err(ReferenceError::Empty),
+        Reference::Path(path) => Ok(path),
+    }
 }
 
 /// Loads a chain from `certificate` and its private key from `key`, two PEM files. They may
@@ -280,8 +235,8 @@ pub fn load_pair(
     key: &Path,
     passphrase: Option<&str>,
 ) -> Result<Loaded, ReferenceError> {
-    let (chain, chain_stamp) = read_bundle(certificate, passphrase)?;
-    let (keys, key_stamp) = read_bundle(key, passphrase)?;
+    let (chain, chain_stamp) = read(certificate, passphrase, RawBundle::read)?;
+    let (keys, key_stamp) = read(key, passphrase, RawBundle::read)?;
     let repaired = chain.repaired || keys.repaired;
     let (key_place, chain_place) = (
         Place::File(key.to_owned()),
@@ -290,7 +245,13 @@ pub fn load_pair(
     let key = keys.key.ok_or_else(|| ReferenceError::NoKey {
         place: key_place.clone(),
     })?;
-    let pair = CertifiedKey::join(&chain.certificates, key, &key_place, Some(&chain_place))?;
+    let pair = CertifiedKey::join(
+        chain.certificates,
+        key,
+        &key_place,
+        Some(&chain_place),
+        Care::Whole,
+    )?;
     Ok(Loaded {
         pair,
         stamps: vec![chain_stamp, key_stamp],
@@ -298,10 +259,11 @@ pub fn load_pair(
     })
 }
 
-fn read_bundle(
+fn read<T>(
     path: &Path,
     passphrase: Option<&str>,
-) -> Result<(Bundle, FileStamp), ReferenceError> {
+    parse: impl FnOnce(&[u8], Option<&str>) -> Result<T, PemError>,
+) -> Result<(T, FileStamp), ReferenceError> {
     let unreadable = |source| ReferenceError::Unreadable {
         path: path.to_owned(),
         source,
@@ -309,11 +271,11 @@ fn read_bundle(
     // Stamped before reading: a change in between is seen as a change later, never missed.
     let stamp = FileStamp::of(path).map_err(unreadable)?;
     let text = fs::read(path).map_err(unreadable)?;
-    let bundle = Bundle::parse(&text, passphrase).map_err(|source| ReferenceError::Pem {
+    let parsed = parse(&text, passphrase).map_err(|source| ReferenceError::Pem {
         place: Place::File(path.to_owned()),
         source,
     })?;
-    Ok((bundle, stamp))
+    Ok((parsed, stamp))
 }
 
 #[cfg(test)]
@@ -376,15 +338,14 @@ mod tests {
     }
 
     #[test]
-    fn a_store_id_is_recognised_and_says_what_works_today() {
+    fn a_store_id_that_is_nowhere_says_where_it_was_looked_for() {
         let id = format!("default{}", "ab".repeat(32));
         assert_eq!(Reference::classify(&id), Reference::StoreId(&id));
         let error = load(&id, None).unwrap_err();
+        let text = error.to_string();
         assert!(
-            error
-                .to_string()
-                .contains("a file path or inline PEM is accepted"),
-            "{error}"
+            text.contains(&id) && text.contains("the certificate store has no entry"),
+            "{text}"
         );
         let path = format!("/etc/certs/{}", "ab".repeat(32));
         assert_eq!(

@@ -73,7 +73,14 @@ fn a_key_that_openssl_encrypted_the_traditional_way_opens_as_an_entry_and_as_a_f
             let path = dir.path().join("server.pem");
             std::fs::write(&path, &text).unwrap();
             let by_path = |secret| load(Path::to_str(&path).unwrap(), Some(secret));
-            assert!(by_path(SECRET).unwrap().pair.key().public_eq(&pair.key));
+            assert!(
+                by_path(SECRET)
+                    .unwrap()
+                    .pair
+                    .key()
+                    .unwrap()
+                    .public_eq(&pair.key)
+            );
             assert!(by_path("another secret").is_err());
         }
     }

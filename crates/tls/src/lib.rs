@@ -33,6 +33,6 @@ pub use negotiated::Negotiated;
 pub use policy::{Policies, Policy};
 pub use roots::Roots;
 pub use server::{ServerConfig, ServerSettings};
-pub use serving::ServingSet;
+pub use serving::{Replacement, ServingSet};
 pub use tickets::TicketKeys;
 pub use version::{Side, VersionRange};

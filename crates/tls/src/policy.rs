@@ -6,7 +6,7 @@
 //! Invariant: a session belongs to the policy it was made under. [`Policy::context`] goes into
 //! every session and ticket, and the library resumes only where it is the same.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use openssl::sha::sha256;
 
@@ -44,11 +44,11 @@ impl Policy {
     }
 }
 
-/// Policies by host.
+/// Policies by host. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Policies {
     list: Vec<Policy>,
-    hosts: HashMap<Box<str>, usize>,
+    hosts: Arc<HashMap<Box<str>, usize>>,
 }
 
 impl Policies {
@@ -56,7 +56,7 @@ impl Policies {
     pub fn new(default: Policy) -> Policies {
         Policies {
             list: vec![default],
-            hosts: HashMap::new(),
+            hosts: Arc::default(),
         }
     }
 
@@ -73,7 +73,7 @@ impl Policies {
             self.list.len() - 1
         });
         let host = host.to_ascii_lowercase();
-        self.hosts
+        Arc::make_mut(&mut self.hosts)
             .insert(host.strip_suffix('.').unwrap_or(&host).into(), index);
         self
     }

@@ -8,7 +8,8 @@
 //! certificate. When the ClientHello is there, before the version is chosen and before a
 //! ticket is looked at, [`decide`] picks policy and certificate and moves the connection to
 //! the context of that pair. Those contexts are made when first needed, so that thousands of
-//! certificates cost little until somebody asks for them.
+//! certificates cost little until somebody asks for them; a configuration with some certificates
+//! replaced keeps those of all others.
 //!
 //! Invariants:
 //! - Without a certificate for it no handshake succeeds: the front context answers with
@@ -23,6 +24,8 @@
     unsafe_code,
     reason = "the library's ClientHello, name and ALPN callbacks are C functions"
 )]
+
+mod contexts;
 
 use std::{
     ffi::{c_int, c_uint, c_void},
@@ -40,12 +43,14 @@ use openssl::{
     },
 };
 use openssl_sys as ffi;
+use portcullis_pki::{CertifiedKey, KeyKind};
 
+use self::contexts::Contexts;
 use crate::{
     cipher::{self, CipherList},
     hello::Hello,
     policy::{ClientCertificate, Policies, Policy},
-    serving::ServingSet,
+    serving::{Replacement, ServingSet},
     sys,
     tickets::{self, TicketKeys},
     version::{Version, VersionRange},
@@ -96,7 +101,7 @@ pub enum ServerError {
         /// Common name of the certificate.
         subject: String,
         /// The kind of its key.
-        kind: portcullis_pki::KeyKind,
+        kind: KeyKind,
     },
 }
 
@@ -119,37 +124,46 @@ impl ServerConfig {
     /// Builds and checks a configuration. An empty serving set is fine; every handshake then
     /// fails with `unrecognized_name`.
     pub fn new(settings: ServerSettings) -> Result<ServerConfig, ServerError> {
-        let unusable = settings
-            .serving
-            .certificates()
-            .iter()
-            .find(|key| key.facts().key == portcullis_pki::KeyKind::Other);
-        if let Some(key) = unusable {
-            let facts = key.facts();
-            return Err(ServerError::Key {
-                subject: facts.subject_cn.clone(),
-                kind: facts.key,
-            });
+        for key in settings.serving.certificates() {
+            usable(key)?;
         }
-        let mut front = context(&settings)?;
+        let contexts = Contexts::new(settings.policies.list().len(), settings.serving.slots());
+        Ok(ServerConfig::around(Inner { settings, contexts })?)
+    }
+
+    /// The same configuration with other certificates in some slots of its serving set. Whatever
+    /// was made for the others stays.
+    ///
+    /// # Errors
+    /// As [`ServerConfig::new`].
+    pub fn with_certificates(
+        &self,
+        replacements: &[Replacement],
+    ) -> Result<ServerConfig, ServerError> {
+        for key in replacements.iter().filter_map(|(_, key)| key.as_ref()) {
+            usable(key)?;
+        }
+        let old = &self.inner.settings;
+        let settings = ServerSettings {
+            versions: old.versions,
+            ciphers: old.ciphers.clone(),
+            http2: old.http2,
+            serving: old.serving.with(replacements),
+            policies: old.policies.clone(),
+            tickets: old.tickets.clone(),
+        };
+        let contexts = self.inner.contexts.without(replacements);
+        Ok(ServerConfig::around(Inner { settings, contexts })?)
+    }
+
+    fn around(inner: Inner) -> Result<ServerConfig, ErrorStack> {
+        let mut front = context(&inner.settings)?;
         // SAFETY: valid contexts and static functions.
         unsafe {
             ffi::SSL_CTX_set_select_certificate_cb(front.as_ptr(), Some(select));
             ffi::SSL_CTX_set_tlsext_servername_callback(front.as_ptr(), Some(refuse_name));
         }
-        let certificates = settings.serving.certificates().len();
-        let contexts = settings
-            .policies
-            .list()
-            .iter()
-            .map(|_| (0..certificates).map(|_| OnceLock::new()).collect())
-            .collect();
-        let inner = Arc::new(Inner { settings, contexts });
-        // The default certificate's context is made now: it is needed first, and a setting the
-        // library does not like shows before anything is served.
-        if certificates > 0 {
-            inner.make_context(0, 0)?;
-        }
+        let inner = Arc::new(inner);
         front.set_ex_data(slot()?, inner.clone());
         Ok(ServerConfig {
             front: front.build(),
@@ -171,30 +185,38 @@ impl ServerConfig {
     }
 }
 
+/// Refuses a certificate whose key no handshake can use.
+fn usable(key: &CertifiedKey) -> Result<(), ServerError> {
+    let facts = key.facts();
+    match facts.key {
+        KeyKind::Other => Err(ServerError::Key {
+            subject: facts.subject_cn.clone(),
+            kind: facts.key,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// What the callbacks need.
 struct Inner {
     settings: ServerSettings,
-    /// By policy, then by certificate. `None` when the library refused the certificate.
-    contexts: Vec<Vec<OnceLock<Option<SslContext>>>>,
+    contexts: Contexts,
 }
 
 impl Inner {
     /// The context of a policy and a certificate.
-    fn context(&self, policy: usize, certificate: usize) -> Option<&SslContext> {
-        self.contexts
-            .get(policy)?
-            .get(certificate)?
-            .get_or_init(|| self.make_context(policy, certificate).ok())
-            .as_ref()
+    fn context(&self, policy: usize, certificate: u32) -> Option<&SslContext> {
+        let make = || self.make_context(policy, certificate).ok();
+        self.contexts.get(policy, certificate, make)
     }
 
-    fn make_context(&self, policy: usize, certificate: usize) -> Result<SslContext, ErrorStack> {
+    fn make_context(&self, policy: usize, certificate: u32) -> Result<SslContext, ErrorStack> {
         let mut context = context(&self.settings)?;
         if let Some(policy) = self.settings.policies.list().get(policy) {
             context.set_session_id_context(&policy.context())?;
         }
-        if let Some(key) = self.settings.serving.certificates().get(certificate) {
-            sys::set_chain_and_key(&mut context, key.chain(), key.key())?;
+        if let Some(key) = self.settings.serving.slot(certificate) {
+            sys::set_chain_and_key(&mut context, key.chain(), &*key.key()?)?;
         }
         // SAFETY: a valid context and a static function.
         unsafe { ffi::SSL_CTX_set_tlsext_servername_callback(context.as_ptr(), Some(accept_name)) };

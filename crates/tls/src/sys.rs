@@ -6,6 +6,7 @@
 use std::{
     ffi::{CStr, CString},
     net::IpAddr,
+    sync::Arc,
 };
 
 use foreign_types::{ForeignType, ForeignTypeRef};
@@ -89,7 +90,7 @@ pub(crate) fn set_tickets(context: &mut SslContextBuilder, count: usize, lifetim
 /// Gives a context its certificate chain (DER, leaf first) and the leaf's key.
 pub(crate) fn set_chain_and_key(
     context: &mut SslContextBuilder,
-    chain: &[Box<[u8]>],
+    chain: &[Arc<[u8]>],
     key: &PKeyRef<Private>,
 ) -> Result<(), ErrorStack> {
     struct Buffers(Vec<*mut ffi::CRYPTO_BUFFER>);

@@ -5,7 +5,7 @@ mod support;
 use std::{io::Write, os::unix::net::UnixStream, sync::Arc, thread};
 
 use openssl::ssl::{HandshakeError, SslContextBuilder, SslVersion};
-use portcullis_pki::make::Algorithm;
+use portcullis_pki::{CertifiedKey, Fingerprint, make::Algorithm};
 use portcullis_tls::{
     CipherList, HandshakeFailure, Negotiated, Policies, Policy, ServerConfig, ServerSettings,
     ServingSet, TicketKeys, failure::Reason,
@@ -624,4 +624,36 @@ fn a_client_that_does_not_trust_us_is_reported_with_its_alert() {
         failure.to_string(),
         "the client refused with alert unknown_ca (48)"
     );
+}
+
+/// An update of one certificate, as the control side makes it.
+#[test]
+fn a_replaced_certificate_is_shown_and_connections_made_before_finish_under_the_old() {
+    let names = ["a.test", "b.test", "c.test"].map(|name| certified(Algorithm::P256, &[name]));
+    let mut set = ServingSet::builder();
+    for key in &names {
+        set.listed(key.clone());
+    }
+    let before = server(with(set.build()));
+    let waiting = before.session().unwrap();
+    let renewed = certified(Algorithm::P256, &["b.test"]);
+    let after = before
+        .with_certificates(&[(1, Some(renewed.clone())), (2, None)])
+        .unwrap();
+
+    assert!(shows(&after, "a.test", &names[0]));
+    assert!(shows(&after, "b.test", &renewed));
+    assert!(shows(&after, "c.test", &names[0]));
+    let (_, client) = handshake(waiting, to(client(), "b.test"));
+    let shown = client.unwrap().ssl().peer_certificate().unwrap();
+    assert_eq!(
+        Fingerprint::of(&shown).unwrap(),
+        names[1].facts().fingerprint
+    );
+}
+
+fn shows(server: &ServerConfig, host: &str, key: &CertifiedKey) -> bool {
+    let (_, client) = handshake(server.session().unwrap(), to(client(), host));
+    let shown = client.unwrap().ssl().peer_certificate().unwrap();
+    Fingerprint::of(&shown).unwrap() == key.facts().fingerprint
 }
