@@ -65,3 +65,52 @@ pub enum StoreError {
         reason: String,
     },
 }
+
+impl StoreError {
+    /// An entry is not what it should be. What may be a token in its name is masked.
+    pub(crate) fn entry(key: &str, reason: impl Into<String>) -> Self {
+        Self::Entry {
+            name: shown(key),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// The name of an entry as it may be told: of what follows the first `-`, only the last four
+/// characters, and those only when they are a small part of it.
+fn shown(key: &str) -> String {
+    if key.starts_with("cert-") || key.starts_with("orgkey.") {
+        return key.to_owned();
+    }
+    let (kind, rest) = key.split_once('-').unwrap_or(("", key));
+    let dash = if kind.is_empty() { "" } else { "-" };
+    let characters = rest.chars().count();
+    let tail: String = match characters {
+        ..12 => String::new(),
+        _ => rest.chars().skip(characters - 4).collect(),
+    };
+    format!("{kind}{dash}****{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_a_name_is_masked() {
+        for (key, expected) in [
+            ("apikey-5d1f0bb7c0ffee", "apikey-****ffee"),
+            ("quota-5d1f0bb7c0ffee", "quota-****ffee"),
+            ("apikey-short", "apikey-****"),
+            ("notnamed5d1f0bb7c0ffee", "****ffee"),
+            ("cert-raw-org0123456789", "cert-raw-org0123456789"),
+            (
+                "orgkey.5e9d9544a1dcd60001d0ed20",
+                "orgkey.5e9d9544a1dcd60001d0ed20",
+            ),
+        ] {
+            let error = StoreError::entry(key, "is odd").to_string();
+            assert_eq!(error, format!("the entry {expected} of the store is odd"));
+        }
+    }
+}

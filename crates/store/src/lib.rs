@@ -24,6 +24,6 @@ pub mod signals;
 pub mod token;
 
 pub use certificates::Certificates;
-pub use engine::{Condition, Count, Embedded, Engine, Health, Lifetime, Message};
+pub use engine::{Condition, Count, Embedded, Engine, Health, Inspection, Lifetime, Message};
 pub use error::StoreError;
 pub use signals::{Signal, Signals};

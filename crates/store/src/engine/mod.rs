@@ -1,10 +1,11 @@
 //! The key-value contract that both engines keep.
 //!
 //! Invariants, whichever engine:
-//! - What was acknowledged is there after a crash (embedded: flushed to the disk; Redis: as durable
-//!   as that Redis is).
+//! - What was acknowledged is there after a crash (embedded: flushed to the disk, counts within a
+//!   second; Redis: as durable as that Redis is).
 //! - An expired entry is never handed out.
 //! - A failed write changed nothing that a reader could take for success.
+//! - An operation on an entry of another type is refused and changes nothing.
 //!
 //! Every operation is one round trip, [`Engine::keys_with_prefix`] excepted.
 
@@ -16,7 +17,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 
-pub use self::{embedded::Embedded, messages::Message};
+pub use self::{
+    embedded::{Embedded, Inspection},
+    messages::Message,
+};
 use crate::StoreError;
 
 /// A store, one of two kinds. Cheap to clone.
@@ -77,6 +81,12 @@ macro_rules! either {
 }
 
 impl Engine {
+    /// Writes what is in memory only and lets go of the store: the process is about to end. Everything
+    /// that is asked of it afterwards may fail.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        either!(self, close())
+    }
+
     /// Tells every node of this store that listens, this one included.
     pub async fn publish(&self, channel: &str, message: &str) -> Result<(), StoreError> {
         either!(self, publish(channel, message))
@@ -101,12 +111,12 @@ impl Engine {
         either!(self, get(key))
     }
 
-    /// The values of several entries, in order.
+    /// The values of several entries, in order. What is a list counts as absent here.
     pub async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
         either!(self, get_many(keys))
     }
 
-    /// Which of several entries exist, in order, each with the length of its value in bytes.
+    /// The lengths of several values in bytes, in order; `None` for what is not there.
     pub async fn lengths(&self, keys: &[String]) -> Result<Vec<Option<u64>>, StoreError> {
         either!(self, lengths(keys))
     }
@@ -158,7 +168,8 @@ impl Engine {
     }
 
     /// Increases a counter by `by`. A counter that does not exist starts at 0 and lives for `window`,
-    /// without end for `None`.
+    /// without end for `None`. The embedded engine answers before it has flushed: a crash may lose the
+    /// counts of the last second.
     pub async fn count(
         &self,
         key: &str,
