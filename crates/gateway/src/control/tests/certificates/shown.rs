@@ -364,3 +364,28 @@ async fn a_certificate_a_pair_and_an_authority_come_are_seen_and_go() {
         .await
         .is(200, "{\"certs\":null}\n");
 }
+
+#[tokio::test]
+async fn a_store_that_cannot_answer_is_503_and_nothing_is_stored() {
+    let node = Node::new();
+    // No list where the list of an organisation should be.
+    node.put("cert-1-index", "x").await;
+    let text = pair().certificate_pem();
+    let listing = node.get("/tyk/certs?org_id=1").await;
+    let upload = node.upload("1", &text).await;
+    for reply in [&listing, &upload] {
+        assert_eq!(reply.status(), 503, "{}", reply.text());
+        let message = reply.json()["message"].to_string();
+        assert!(message.contains("cert-1-index"), "{message}");
+    }
+    let engine = node.stores.engine();
+    assert!(
+        engine
+            .keys_with_prefix("cert-raw-")
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    // Another organisation is none the worse for it.
+    node.certificate("2", text).await;
+}
