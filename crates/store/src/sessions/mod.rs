@@ -1,24 +1,35 @@
 //! Keys and organisation sessions: found, written, removed.
 //!
 //! ```text
-//! lookup    which names a presented token may be stored under
-//! lifetime  how long an entry lives
+//! lookup         which names a presented token may be stored under
+//! lifetime       how long an entry lives
+//! keys           one key: read, written, removed; its counters
+//! organisations  limits of whole organisations
 //! ```
 //!
 //! Invariants:
 //! - A lookup is one round trip, whichever names it looks under.
 //! - A token that is shorter than `min_token_length` is never looked up.
+//! - What somebody deleted is not brought back by somebody who read it before.
+//! - Every change is told to all nodes, under every name a node may remember the key by.
 //! - No error and no log holds a whole token.
 
+mod keys;
+mod lifetime;
 mod lookup;
+mod organisations;
 
 use std::sync::Arc;
 
 use portcullis_apidef::session::Session;
 use portcullis_config::Identity;
 
+pub use self::{
+    keys::{Key, Write},
+    lifetime::ApiLifetime,
+};
 use crate::{
-    Engine, StoreError,
+    Engine, Signals, StoreError,
     hash::HashFunction,
     token::{self, SESSION_PREFIX},
 };
@@ -30,6 +41,7 @@ pub struct Sessions(Arc<Inner>);
 struct Inner {
     engine: Engine,
     identity: Identity,
+    signals: Signals,
 }
 
 /// A session that was found.
@@ -44,9 +56,18 @@ pub struct Found {
 }
 
 impl Sessions {
-    /// The keys in a store.
-    pub fn new(engine: Engine, identity: Identity) -> Self {
-        Self(Arc::new(Inner { engine, identity }))
+    /// The keys in a store. Changes are told to others by `signals`.
+    pub fn new(engine: Engine, identity: Identity, signals: Signals) -> Self {
+        Self(Arc::new(Inner {
+            engine,
+            identity,
+            signals,
+        }))
+    }
+
+    /// How keys are stored and found.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
     }
 
     /// The session of what a client presented to an API of `org`: a token, or the custom name of a
