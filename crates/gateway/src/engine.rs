@@ -27,6 +27,7 @@ use crate::{
     listen::{self, BindError},
     live::Live,
     observe::Registry,
+    policies::PolicyReader,
     worker::Order,
 };
 
@@ -66,6 +67,7 @@ pub enum ReloadError {
 pub struct Loader {
     config: Arc<GatewayConfig>,
     builder: Builder,
+    policies: PolicyReader,
     seen: Option<Seen>,
 }
 
@@ -80,6 +82,7 @@ impl Loader {
     /// A loader with nothing loaded.
     pub fn new(config: Arc<GatewayConfig>, builder: Builder) -> Self {
         Self {
+            policies: PolicyReader::new(&config.definitions),
             config,
             builder,
             seen: None,
@@ -113,6 +116,7 @@ impl Loader {
             },
         };
         let seen = self.seen.insert(seen);
+        self.builder.set_policies(self.policies.read());
         let built = self.builder.build(&seen.files, &seen.unreadable)?;
         Ok((built, seen.files.clone()))
     }
@@ -122,7 +126,9 @@ impl Loader {
         let definitions_changed = self.config.definitions.watch_app_path
             && self.seen.as_ref().map(|seen| seen.fingerprint)
                 != Some(fingerprint(&self.config.definitions.app_path).ok());
-        definitions_changed || self.builder.certificates_changed()
+        let policies_changed =
+            self.config.definitions.watch_app_path && self.policies.has_changed();
+        definitions_changed || policies_changed || self.builder.certificates_changed()
     }
 }
 
@@ -302,6 +308,7 @@ impl ControlLoop {
             self.tell_all(|| Order::Unlisten { port: *port });
         }
         let generation = built.snapshot.generation;
+        let policies = built.snapshot.policies.clone();
         self.say(&built.findings);
         self.registry
             .set_loaded(generation, built.served, built.quarantine.len());
@@ -310,6 +317,7 @@ impl ControlLoop {
         let past = self.engine.set_loaded(LoadedSet {
             generation,
             files,
+            policies,
             quarantine: built.quarantine,
         });
         self.past.push(past);

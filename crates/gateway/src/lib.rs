@@ -14,6 +14,7 @@ pub mod http1;
 mod listen;
 mod live;
 pub mod observe;
+mod policies;
 mod proxy;
 pub mod proxy_protocol;
 mod run;

@@ -159,6 +159,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let live = Arc::new(Live::new(Snapshot {
         generation: 0,
         ports: Default::default(),
+        policies: Default::default(),
     }));
     let mut orders = Vec::new();
     let (gone, mut workers_gone) = mpsc::unbounded_channel::<()>();

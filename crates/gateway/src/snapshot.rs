@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_apidef::{Api, Protocol, Scheme, UpstreamTls};
+use portcullis_apidef::{Api, Protocol, Scheme, UpstreamTls, policies::PolicySet};
 use portcullis_policy::{RouteTable, TcpTable};
 use portcullis_tls::server::ServerConfig;
 use regex::Regex;
@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// What each port does.
     pub ports: BTreeMap<u16, Port>,
+    /// Policies of keys. The same value as long as they are the same.
+    pub policies: Arc<PolicySet>,
 }
 
 /// What one listening port does.

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use portcullis_config::{GatewayConfig, Secret};
+use portcullis_config::GatewayConfig;
 use portcullis_store::{
-    Certificates, Embedded, Engine, Signals, StoreError,
+    Certificates, Embedded, Engine, Sessions, Signals, StoreError,
     signals::{Rules, RulesError},
 };
 
@@ -19,6 +19,7 @@ struct Parts {
     engine: Engine,
     certificates: Certificates,
     signals: Signals,
+    sessions: Sessions,
 }
 
 impl Stores {
@@ -44,18 +45,21 @@ impl Stores {
         if !config.signals.suppress_reload {
             signals.listen();
         }
-        Ok(Self::of(engine, config.key_passphrase().clone(), signals))
+        Ok(Self::of(engine, config, signals))
     }
 
-    /// The stores on an engine that is open; `passphrase` encrypts private keys.
-    pub fn on(engine: Engine, passphrase: Secret) -> Self {
+    /// The stores on an engine that is open. Signals are believed without a signature.
+    #[cfg(test)]
+    pub fn on(engine: Engine, config: &GatewayConfig) -> Self {
         let signals = Signals::unsigned(engine.clone());
-        Self::of(engine, passphrase, signals)
+        Self::of(engine, config, signals)
     }
 
-    fn of(engine: Engine, passphrase: Secret, signals: Signals) -> Self {
+    fn of(engine: Engine, config: &GatewayConfig, signals: Signals) -> Self {
+        let passphrase = config.key_passphrase().clone();
         Self(Arc::new(Parts {
             certificates: Certificates::new(engine.clone(), passphrase, signals.clone()),
+            sessions: Sessions::new(engine.clone(), config.identity.clone(), signals.clone()),
             engine,
             signals,
         }))
@@ -69,6 +73,11 @@ impl Stores {
     /// Certificates and their keys.
     pub fn certificates(&self) -> &Certificates {
         &self.0.certificates
+    }
+
+    /// Keys and what they may do.
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
     }
 
     /// What nodes tell each other.

@@ -26,4 +26,5 @@ pub mod token;
 pub use certificates::Certificates;
 pub use engine::{Condition, Count, Embedded, Engine, Health, Inspection, Lifetime, Message};
 pub use error::StoreError;
+pub use sessions::Sessions;
 pub use signals::{Signal, Signals};

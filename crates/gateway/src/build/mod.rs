@@ -10,6 +10,7 @@
 //! - Building changes nothing that is being served.
 
 mod endpoints;
+mod keys;
 mod tls_settings;
 
 use std::{
@@ -36,6 +37,7 @@ use crate::{
     control::QuarantineEntry,
     definitions::UnreadableFile,
     observe::{CertificateExpiry, Registry},
+    policies::LoadedPolicies,
     snapshot::{HttpService, PathTimeout, Port, RunningApi, Service, Snapshot},
 };
 
@@ -101,6 +103,7 @@ pub struct Builder {
     settled: Vec<Finding>,
     explains: bool,
     generation: u64,
+    policies: LoadedPolicies,
 }
 
 /// Identity of a port's certificates: the same list means the same TLS configuration.
@@ -112,12 +115,18 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] for TLS settings that cannot be right: no snapshot can be built with them.
     pub fn new(config: Arc<GatewayConfig>, registry: Arc<Registry>) -> Result<Self, BuildError> {
+        if let Some(problem) = keys::refusal(&config) {
+            return Err(BuildError {
+                problems: vec![problem],
+            });
+        }
         let TlsSettings {
             versions,
             ciphers,
             tickets,
-            findings,
+            mut findings,
         } = TlsSettings::resolve(&config)?;
+        findings.extend(keys::advice(&config));
         let certificates = Certificates::new(config.key_passphrase().clone(), config.base.clone());
         Ok(Self {
             registry,
@@ -131,6 +140,7 @@ impl Builder {
             settled: findings,
             explains: false,
             generation: 0,
+            policies: LoadedPolicies::default(),
             config,
         })
     }
@@ -142,6 +152,11 @@ impl Builder {
             explains: true,
             ..self
         }
+    }
+
+    /// The policies of the builds that follow.
+    pub fn set_policies(&mut self, policies: LoadedPolicies) {
+        self.policies = policies;
     }
 
     /// The keys of session tickets, which outlive every snapshot.
@@ -165,6 +180,7 @@ impl Builder {
     ) -> Result<Built, BuildError> {
         let config = self.config.clone();
         let mut findings = self.settled.clone();
+        findings.extend(self.policies.findings.iter().cloned());
         let mut quarantine = Vec::new();
         let default = if config.server.use_ssl {
             Protocol::Https
@@ -323,6 +339,7 @@ impl Builder {
         let snapshot = Snapshot {
             generation: self.generation,
             ports,
+            policies: self.policies.set.clone(),
         };
         Ok(Built {
             snapshot,
@@ -625,7 +642,7 @@ fn unix_now() -> i64 {
         })
 }
 
-pub(super) fn warning(place: &str, message: String) -> Finding {
+pub(crate) fn warning(place: &str, message: String) -> Finding {
     Finding {
         is_error: false,
         place: place.to_owned(),
@@ -633,7 +650,7 @@ pub(super) fn warning(place: &str, message: String) -> Finding {
     }
 }
 
-pub(super) fn error(place: &str, message: String) -> Finding {
+pub(crate) fn error(place: &str, message: String) -> Finding {
     Finding {
         is_error: true,
         place: place.to_owned(),

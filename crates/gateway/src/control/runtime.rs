@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use portcullis_apidef::{DefinitionFile, ParsedDefinition};
+use portcullis_apidef::{DefinitionFile, ParsedDefinition, policies::PolicySet};
 use serde::Serialize;
 
 /// What is loaded: the definitions behind the current snapshot.
@@ -12,6 +12,8 @@ pub struct LoadedSet {
     pub generation: u64,
     /// The definition files, in load order, broken ones included.
     pub files: Arc<Vec<DefinitionFile>>,
+    /// Policies of keys, by id.
+    pub policies: Arc<PolicySet>,
     /// APIs that answer 503, and files that could not become an API.
     pub quarantine: Vec<QuarantineEntry>,
 }

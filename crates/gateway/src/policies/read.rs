@@ -43,7 +43,7 @@ pub struct PolicyReader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stamp {
     Nothing,
-    File(Option<(u64, u64, i64, i64)>),
+    File(Option<[i64; 6]>),
     Directory(Option<Fingerprint>),
 }
 
@@ -88,7 +88,14 @@ impl Place {
         match self {
             Self::None => Stamp::Nothing,
             Self::File(path) => Stamp::File(fs::metadata(path).ok().map(|file| {
-                (file.ino(), file.size(), file.mtime_nsec() ^ file.mtime(), file.ctime_nsec() ^ file.ctime())
+                [
+                    file.ino().cast_signed(),
+                    file.size().cast_signed(),
+                    file.mtime(),
+                    file.mtime_nsec(),
+                    file.ctime(),
+                    file.ctime_nsec(),
+                ]
             })),
             Self::Directory(path) => Stamp::Directory(fingerprint(path).ok()),
         }
@@ -126,7 +133,11 @@ impl Reading {
         let files = match files(path) {
             Ok(files) => files,
             Err(cause) => {
-                return self.unreadable(&path.display().to_string(), "policies.policy_path", &cause);
+                return self.unreadable(
+                    &path.display().to_string(),
+                    "policies.policy_path",
+                    &cause,
+                );
             }
         };
         for file in files {
@@ -145,7 +156,9 @@ impl Reading {
             if id.is_empty() {
                 self.broken(&place, &"it has neither `id` nor `_id`");
             } else if let Some(first) = self.origins.get(&id) {
-                let cause = format!("{first} has a policy with the same id {id:?}, which counts; give one of them another");
+                let cause = format!(
+                    "{first} has a policy with the same id {id:?}, which counts; give one of them another"
+                );
                 self.broken(&place, &cause);
             } else {
                 self.origins.insert(id.clone(), place);
@@ -233,7 +246,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in [
             ("a.json", json!({"id": "gold", "rate": 1}).to_string()),
-            ("b.json", json!({"_id": "5e9d9544a1dcd60001d0ed20"}).to_string()),
+            (
+                "b.json",
+                json!({"_id": "5e9d9544a1dcd60001d0ed20"}).to_string(),
+            ),
             ("c.json", "{broken".to_owned()),
             ("d.json", "{}".to_owned()),
             ("e.json", json!({"id": "gold", "rate": 2}).to_string()),
@@ -245,7 +261,11 @@ mod tests {
         }
         let loaded = reader(Place::Directory(dir.path().to_owned())).read();
         assert_eq!(ids(&loaded), ["5e9d9544a1dcd60001d0ed20", "gold", "silver"]);
-        assert_eq!(loaded.set.get("gold").unwrap().rate, 1.0, "the first file counts");
+        assert_eq!(
+            loaded.set.get("gold").unwrap().rate,
+            1.0,
+            "the first file counts"
+        );
         let said = |file: &str, part: &str| {
             let of_file = |finding: &&Finding| finding.place.ends_with(file);
             let finding = loaded.findings.iter().find(of_file).unwrap();
@@ -263,7 +283,11 @@ mod tests {
     fn one_file_may_hold_all_policies_by_id() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policies.json");
-        fs::write(&path, json!({"gold": {"rate": 1}, "bad": {"rate": "x"}}).to_string()).unwrap();
+        fs::write(
+            &path,
+            json!({"gold": {"rate": 1}, "bad": {"rate": "x"}}).to_string(),
+        )
+        .unwrap();
         let loaded = reader(Place::File(path)).read();
         assert_eq!(ids(&loaded), ["gold"]);
         assert!(loaded.findings[0].place.ends_with("policies.json: bad"));
@@ -277,13 +301,19 @@ mod tests {
         for (place, key) in [
             (Place::Directory(file.clone()), "policies.policy_path"),
             (Place::File(file), "policies.policy_record_name"),
-            (Place::File(dir.path().join("none")), "policies.policy_record_name"),
+            (
+                Place::File(dir.path().join("none")),
+                "policies.policy_record_name",
+            ),
             (Place::File(dir.path().to_owned()), "not a regular file"),
         ] {
             let loaded = reader(place).read();
             assert!(loaded.set.is_empty());
             let finding = &loaded.findings[0];
-            assert!(finding.is_error && finding.message.contains(key), "{finding}");
+            assert!(
+                finding.is_error && finding.message.contains(key),
+                "{finding}"
+            );
         }
         assert!(reader(Place::None).read().findings.is_empty());
     }
@@ -297,7 +327,11 @@ mod tests {
         assert!(reader.has_changed());
         let first = reader.read();
         assert!(!reader.has_changed());
-        fs::write(&path, json!({"id": "gold", "rate": 1, "per": 0}).to_string()).unwrap();
+        fs::write(
+            &path,
+            json!({"id": "gold", "rate": 1, "per": 0}).to_string(),
+        )
+        .unwrap();
         assert!(reader.has_changed());
         let second = reader.read();
         assert!(Arc::ptr_eq(&first.set, &second.set));

@@ -31,7 +31,7 @@ use tempfile::TempDir;
 use portcullis_store::{Embedded, Engine};
 
 use super::{ControlApi, ControlRequest, LoadedSet, QuarantineEntry, Readiness, Runtime};
-use crate::{definitions::Definitions, observe::Registry, stores::Stores};
+use crate::{definitions::Definitions, observe::Registry, policies::PolicyReader, stores::Stores};
 
 const SECRET: &str = "not-the-default";
 
@@ -46,6 +46,7 @@ struct Node {
 
 struct Loader {
     app_path: PathBuf,
+    policies: Mutex<PolicyReader>,
     loaded: Mutex<Arc<LoadedSet>>,
     readiness: Mutex<Readiness>,
     reloads: AtomicUsize,
@@ -66,10 +67,12 @@ impl Loader {
             })
         });
         let quarantine = quarantine.collect();
+        let policies = self.policies.lock().unwrap().read();
         let mut loaded = self.loaded.lock().unwrap();
         *loaded = Arc::new(LoadedSet {
             generation: loaded.generation + 1,
             files: Arc::new(files),
+            policies: policies.set,
             quarantine,
         });
     }
@@ -111,6 +114,7 @@ impl Node {
         change(&mut config);
         let runtime = Arc::new(Loader {
             app_path,
+            policies: Mutex::new(PolicyReader::new(&config.definitions)),
             loaded: Mutex::default(),
             readiness: Mutex::new(Readiness::Ready),
             reloads: AtomicUsize::new(0),
@@ -118,7 +122,7 @@ impl Node {
         });
         let registry = Arc::new(Registry::new("0.0.0"));
         let data = Embedded::open(&dir.path().join("data")).unwrap();
-        let stores = Stores::on(Engine::Embedded(data), config.key_passphrase().clone());
+        let stores = Stores::on(Engine::Embedded(data), &config);
         let api = ControlApi::new(
             Arc::new(config),
             runtime.clone(),

@@ -111,7 +111,9 @@ impl Node {
 
     /// What the same gateway says after a restart with another secret for keys.
     async fn get_under_another_secret(&self, target: &str) -> Reply {
-        let stores = Stores::on(self.stores.engine().clone(), Secret::new("another"));
+        let mut config = (*self.api.config).clone();
+        config.security.private_certificate_encoding_secret = Secret::new("another");
+        let stores = Stores::on(self.stores.engine().clone(), &config);
         let api = ControlApi::new(
             self.api.config.clone(),
             self.runtime.clone(),
