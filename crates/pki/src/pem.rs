@@ -239,19 +239,21 @@ impl Block<'_> {
             .map(|(_, v)| *v)
     }
 
+    /// Whether its header lines say that it is encrypted.
+    fn is_sealed(&self) -> bool {
+        let process = self.header("Proc-Type").unwrap_or_default();
+        process.contains("ENCRYPTED") || self.header("DEK-Info").is_some()
+    }
+
     /// What it holds, with the encryption of its header lines undone.
     fn opened(&self, passphrase: Option<&str>) -> Result<Wiped, PemError> {
         let index = self.index;
         let der = Wiped::new(self.der()?);
-        let info = self.header("DEK-Info");
-        let encrypted = self
-            .header("Proc-Type")
-            .is_some_and(|value| value.contains("ENCRYPTED"));
-        if info.is_none() && !encrypted {
+        if !self.is_sealed() {
             return Ok(der);
         }
         let passphrase = passphrase.ok_or(PemError::PassphraseMissing { index })?;
-        let info = info.unwrap_or_default();
+        let info = self.header("DEK-Info").unwrap_or_default();
         legacy::open(&der, info, passphrase).map_err(|error| match error {
             LegacyError::Passphrase => PemError::PassphraseWrong { index },
             LegacyError::Cipher => PemError::Encryption {

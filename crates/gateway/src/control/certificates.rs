@@ -120,7 +120,7 @@ async fn deleted(
     let users = runtime.users_of_certificate(id);
     certificates.remove(id, Some(org)).await?;
     if !users.is_empty() {
-        tracing::warn!(%id, users = %users.join(", "),
+        tracing::warn!(id, users = %users.join(", "),
             "the certificate was removed while it is in use; handshakes that need it fail from now on");
     }
     Ok(answer::ok("removed"))

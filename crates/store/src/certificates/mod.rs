@@ -108,16 +108,22 @@ impl Certificates {
         {
             // Out of every listing and yet in the way of the next try: better not there at all.
             if let Err(again) = engine.remove(&[name]).await {
-                tracing::error!(%id, error = %again,
+                tracing::error!(id, error = %again,
                     "a certificate is stored without its place in the list of its organisation; delete it by its id");
             }
             return Err(error.into());
         }
         if upload.private_key() == Some(KeyKind::Ed25519) {
-            tracing::warn!(%id,
-                "the certificate has an Ed25519 key, which Tyk gateways that share this store cannot load");
+            tracing::warn!(
+                id,
+                "the certificate has an Ed25519 key, which Tyk gateways that share this store cannot load"
+            );
         }
-        tracing::info!(%id, private_key = upload.private_key().is_some(), "certificate added");
+        tracing::info!(
+            id,
+            private_key = upload.private_key().is_some(),
+            "certificate added"
+        );
         self.changed(&id).await;
         Ok(id)
     }
@@ -167,7 +173,7 @@ impl Certificates {
                     if let Stored::Unreadable(error) = &stored {
                         unreadable += 1;
                         if unreadable <= REPORTED {
-                            tracing::warn!(%id, "the stored certificate cannot be used: {error}");
+                            tracing::warn!(id, "the stored certificate cannot be used: {error}");
                         }
                     }
                     made.push(each(id, stored));
@@ -246,7 +252,7 @@ impl Certificates {
                 .await?;
         }
         if removed > 0 {
-            tracing::info!(%id, "certificate removed");
+            tracing::info!(id, "certificate removed");
         }
         self.changed(id).await;
         Ok(())
@@ -272,7 +278,10 @@ impl Certificates {
     async fn changed(&self, id: &str) {
         let signal = Signal::CertificateChanged { id: id.to_owned() };
         if let Err(error) = self.0.signals.send(&signal).await {
-            tracing::warn!(%id, "other nodes were not told of a changed certificate and notice it later: {error}");
+            tracing::warn!(
+                id,
+                "other nodes were not told of a changed certificate and notice it later: {error}"
+            );
         }
     }
 }
@@ -281,7 +290,9 @@ impl Certificates {
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is ending, and whoever waits with it.
+        Err(_) => std::future::pending().await,
     }
 }
 
