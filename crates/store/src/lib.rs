@@ -24,7 +24,9 @@ pub mod signals;
 pub mod token;
 
 pub use certificates::Certificates;
-pub use engine::{Condition, Count, Embedded, Engine, Health, Inspection, Lifetime, Message};
+pub use engine::{
+    Condition, Count, Embedded, Engine, Health, Inspection, Lifetime, Message, Slide,
+};
 pub use error::StoreError;
 pub use sessions::Sessions;
 pub use signals::{Signal, Signals};

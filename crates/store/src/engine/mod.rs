@@ -11,8 +11,9 @@
 
 mod embedded;
 pub(crate) mod messages;
+mod slides;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
@@ -57,6 +58,15 @@ pub struct Count {
     pub value: i64,
     /// Time until it starts anew; `None` when it never does.
     pub renews_in: Option<Duration>,
+}
+
+/// One more request in a sliding window, let in or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slide {
+    /// There was room for it, and it counts.
+    pub allowed: bool,
+    /// How many are in the window, this one included when it was let in.
+    pub in_window: u64,
 }
 
 /// How the store is.
@@ -177,5 +187,17 @@ impl Engine {
         window: Option<Duration>,
     ) -> Result<Count, StoreError> {
         either!(self, count(key, by, window))
+    }
+
+    /// Lets one more request into a log of the requests of the last `per`, unless `most` are in it.
+    /// A refused request leaves no trace.
+    pub async fn slide(
+        &self,
+        key: &str,
+        now: SystemTime,
+        per: Duration,
+        most: u64,
+    ) -> Result<Slide, StoreError> {
+        either!(self, slide(key, now, per, most))
     }
 }

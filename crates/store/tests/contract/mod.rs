@@ -6,6 +6,7 @@
 mod counters;
 mod expiry;
 mod lists;
+mod slides;
 mod values;
 
 use std::time::{Duration, Instant};
@@ -40,6 +41,8 @@ pub async fn every_rule(engine: &Engine, prefix: &str) {
     counters::start_anew_after_their_window(engine, &format!("{prefix}window-")).await;
     counters::are_values_of_digits(engine, &format!("{prefix}digits-")).await;
     counters::refuse_what_is_no_number(engine, &format!("{prefix}number-")).await;
+    slides::hold_no_more_than_allowed(engine, &format!("{prefix}slide-")).await;
+    slides::tell_requests_of_one_moment_apart(engine, &format!("{prefix}moment-")).await;
 }
 
 /// Writes an entry that stays, whatever was there.

@@ -31,7 +31,7 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -47,8 +47,9 @@ use self::{
     writer::{CountRequest, Message as Order, Task, Writer},
 };
 use super::{
-    Condition, Count, Health, Lifetime,
+    Condition, Count, Health, Lifetime, Slide,
     messages::{Inbox, Message},
+    slides::Slides,
 };
 use crate::StoreError;
 
@@ -68,6 +69,7 @@ struct Inner {
     room: Arc<Semaphore>,
     writer: Option<JoinHandle<()>>,
     inbox: Inbox,
+    slides: Slides,
 }
 
 impl Drop for Inner {
@@ -108,6 +110,7 @@ impl Embedded {
             room: Arc::new(Semaphore::new(QUEUE)),
             writer: Some(writer),
             inbox: Inbox::default(),
+            slides: Slides::default(),
         })))
     }
 
@@ -211,6 +214,16 @@ impl Embedded {
     pub(super) async fn publish(&self, channel: &str, message: &str) -> Result<(), StoreError> {
         self.0.inbox.deliver(channel, message);
         Ok(())
+    }
+
+    pub(super) async fn slide(
+        &self,
+        key: &str,
+        now: SystemTime,
+        per: Duration,
+        most: u64,
+    ) -> Result<Slide, StoreError> {
+        Ok(self.0.slides.slide(key, now, per, most))
     }
 
     pub(super) fn messages(&self) -> broadcast::Receiver<Message> {
