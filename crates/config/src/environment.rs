@@ -19,6 +19,9 @@ use crate::value;
 /// Discards the file when it is `true`.
 const OMIT_FILE: &str = "TYK_GW_OMITCONFIGFILE";
 
+/// Variables of the program itself, which are no configuration.
+const OF_THE_PROGRAM: [&str; 3] = ["PORTCULLIS_LOG", "PORTCULLIS_GATEWAY", "PORTCULLIS_SECRET"];
+
 /// Whether the environment wants no file to be read.
 pub(crate) fn omits_file(env: &BTreeMap<String, String>) -> bool {
     env.get(OMIT_FILE)
@@ -50,7 +53,8 @@ pub(crate) fn give(
         let owner = [Owner::Tyk, Owner::Own]
             .into_iter()
             .find(|owner| name.starts_with(owner.prefix()));
-        let Some(owner) = owner.filter(|_| name != OMIT_FILE) else {
+        let is_ours = name != OMIT_FILE && !OF_THE_PROGRAM.contains(&name.as_str());
+        let Some(owner) = owner.filter(|_| is_ours) else {
             continue;
         };
         let tail = &name[owner.prefix().len()..];

@@ -5,10 +5,11 @@
 //! - [`certificate`]: what a certificate says (names, validity, key), and its fingerprint.
 //! - [`certified`]: a chain with its key, kept small.
 //! - [`reference`](mod@reference): strings in configuration that name a certificate.
-//! - [`make`]: a development CA and pairs signed by it.
 //! - [`upload`], [`entry`]: what the certificate store takes in, and what it holds.
 //! - [`block`], [`legacy`]: the blocks of an upload; how the store encrypts private keys.
 //! - [`name`]: the attributes of a distinguished name.
+//! - [`names`], [`details`], [`chain`], [`verify`](mod@verify): what people ask about certificates, as text.
+//! - [`make`]: authorities, and pairs signed by them or by themselves.
 //! - [`file`](mod@file): noticing that a file changed, writing a private file.
 
 mod der;
@@ -16,14 +17,18 @@ mod der;
 pub mod block;
 pub mod certificate;
 pub mod certified;
+pub mod chain;
+pub mod details;
 pub mod entry;
 pub mod file;
 pub mod legacy;
 pub mod make;
 pub mod name;
+pub mod names;
 pub mod pem;
 pub mod reference;
 pub mod upload;
+pub mod verify;
 pub mod wiped;
 
 pub use certificate::{CertificateFacts, Fingerprint, KeyKind};

@@ -1,10 +1,8 @@
-//! Makes certificates: a development CA and pairs signed by it.
+//! Makes certificates: authorities, and pairs signed by them or by themselves.
 //!
 //! Good for a laptop, a test, a first try; a production CA belongs elsewhere. Serial numbers
 //! are random, validity starts an hour ago so that a slightly slow clock does not reject a
 //! fresh certificate, and certificates carry key identifiers so that chains resolve.
-
-use std::net::IpAddr;
 
 use openssl::{
     asn1::{Asn1Integer, Asn1Time},
@@ -25,7 +23,7 @@ use openssl::{
     },
 };
 
-use crate::der;
+use crate::{certificate::CertificateFacts, der, details::Details, names::AlternativeName};
 
 /// How far back validity starts, in seconds.
 const BACKDATED: i64 = 3600;
@@ -36,8 +34,14 @@ pub enum Algorithm {
     /// ECDSA on P-256: fast and understood by everything.
     #[default]
     P256,
+    /// ECDSA on P-384.
+    P384,
     /// RSA with 2048 bits.
     Rsa2048,
+    /// RSA with 3072 bits.
+    Rsa3072,
+    /// RSA with 4096 bits; slow to make and to sign with.
+    Rsa4096,
     /// Ed25519; few TLS clients verify it yet.
     Ed25519,
 }
@@ -46,15 +50,52 @@ impl Algorithm {
     /// A new private key.
     pub fn generate(self) -> Result<PKey<Private>, ErrorStack> {
         match self {
-            Algorithm::P256 => {
-                let mut group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-                group.set_asn1_flag(Asn1Flag::NAMED_CURVE);
-                PKey::from_ec_key(EcKey::generate(&group)?)
-            }
+            Algorithm::P256 => ec_key(Nid::X9_62_PRIME256V1),
+            Algorithm::P384 => ec_key(Nid::SECP384R1),
             Algorithm::Rsa2048 => PKey::from_rsa(Rsa::generate(2048)?),
+            Algorithm::Rsa3072 => PKey::from_rsa(Rsa::generate(3072)?),
+            Algorithm::Rsa4096 => PKey::from_rsa(Rsa::generate(4096)?),
             Algorithm::Ed25519 => PKey::generate_ed25519(),
         }
     }
+}
+
+fn ec_key(curve: Nid) -> Result<PKey<Private>, ErrorStack> {
+    let mut group = EcGroup::from_curve_name(curve)?;
+    group.set_asn1_flag(Asn1Flag::NAMED_CURVE);
+    PKey::from_ec_key(EcKey::generate(&group)?)
+}
+
+/// What a new certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// To issue other certificates.
+    Authority {
+        /// How many authorities may follow below it; `None` for any number.
+        path_length: Option<u32>,
+    },
+    /// To be shown in handshakes by a server, a client or both.
+    Leaf {
+        /// By a server.
+        server: bool,
+        /// By a client.
+        client: bool,
+    },
+}
+
+/// What a new certificate is to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Template<'a> {
+    /// Common name of the subject.
+    pub name: &'a str,
+    /// Subject alternative names.
+    pub alternatives: &'a [AlternativeName],
+    /// What it is for.
+    pub role: Role,
+    /// The kind of its key.
+    pub algorithm: Algorithm,
+    /// Days until it expires.
+    pub days: u32,
 }
 
 /// Why a certificate cannot be made.
@@ -66,7 +107,18 @@ pub enum MakeError {
     /// No name to certify.
     #[error("a server certificate needs at least one name")]
     NoNames,
-    /// The issuer cannot issue.
+    /// The certificate of the issuer is no authority's.
+    #[error(
+        "`{0}` is no authority and cannot sign certificates: its basic constraints or key usage do not allow it"
+    )]
+    NotAnAuthority(String),
+    /// The issuer allows no authority below it.
+    #[error("`{0}` allows no authority below it: its path length is 0")]
+    PathLength(String),
+    /// A name of a kind that certificates are not made with.
+    #[error("a certificate cannot be made for {0}")]
+    Name(&'static str),
+    /// The issuer's certificate is not what the library says it is.
     #[error("the issuer's certificate could not be taken apart")]
     Encoding,
 }
@@ -102,23 +154,15 @@ impl Pair {
 
 /// Makes a certificate authority that signs itself.
 pub fn make_ca(name: &str, algorithm: Algorithm, days: u32) -> Result<Pair, MakeError> {
-    let key = algorithm.generate()?;
-    let subject = subject(name)?;
-    let mut builder = builder(&subject, &subject, &key, days)?;
-    builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
-    builder.append_extension(
-        KeyUsage::new()
-            .critical()
-            .key_cert_sign()
-            .crl_sign()
-            .build()?,
-    )?;
-    let id = SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None))?;
-    builder.append_extension(id)?;
-    Ok(Pair {
-        certificate: signed(builder, &key)?,
-        key,
-    })
+    let role = Role::Authority { path_length: None };
+    let template = Template {
+        name,
+        alternatives: &[],
+        role,
+        algorithm,
+        days,
+    };
+    issue(&template, None)
 }
 
 /// Makes a server pair for `names` (host names, wildcards or IP addresses), signed by `ca`.
@@ -128,16 +172,25 @@ pub fn make_server(
     algorithm: Algorithm,
     days: u32,
 ) -> Result<Pair, MakeError> {
-    let first = names.first().ok_or(MakeError::NoNames)?;
-    let mut alternatives = SubjectAlternativeName::new();
-    for name in names {
-        match name.parse::<IpAddr>() {
-            Ok(_) => alternatives.ip(name),
-            Err(_) => alternatives.dns(name),
-        };
-    }
-    let usage = ExtendedKeyUsage::new().server_auth().build()?;
-    leaf(ca, first, algorithm, days, Some(&alternatives), usage)
+    let name = names.first().ok_or(MakeError::NoNames)?;
+    let alternatives: Vec<AlternativeName> = names
+        .iter()
+        .map(|name| match name.parse() {
+            Ok(address) => AlternativeName::Ip(address),
+            Err(_) => AlternativeName::Dns((*name).to_owned()),
+        })
+        .collect();
+    let template = Template {
+        name,
+        alternatives: &alternatives,
+        role: Role::Leaf {
+            server: true,
+            client: false,
+        },
+        algorithm,
+        days,
+    };
+    issue(&template, Some(ca))
 }
 
 /// Makes a client pair whose subject is `name`, signed by `ca`.
@@ -147,43 +200,114 @@ pub fn make_client(
     algorithm: Algorithm,
     days: u32,
 ) -> Result<Pair, MakeError> {
-    let usage = ExtendedKeyUsage::new().client_auth().build()?;
-    leaf(ca, name, algorithm, days, None, usage)
+    let template = Template {
+        name,
+        alternatives: &[],
+        role: Role::Leaf {
+            server: false,
+            client: true,
+        },
+        algorithm,
+        days,
+    };
+    issue(&template, Some(ca))
 }
 
-fn leaf(
-    ca: &Pair,
-    name: &str,
-    algorithm: Algorithm,
-    days: u32,
-    alternatives: Option<&SubjectAlternativeName>,
-    usage: openssl::x509::X509Extension,
-) -> Result<Pair, MakeError> {
-    let key = algorithm.generate()?;
-    let mut builder = builder(&subject(name)?, ca.certificate.subject_name(), &key, days)?;
-    builder.append_extension(BasicConstraints::new().critical().build()?)?;
-    let mut bits = KeyUsage::new();
-    bits.critical().digital_signature();
-    if algorithm == Algorithm::Rsa2048 {
-        bits.key_encipherment();
+/// Makes a certificate as `template` says, signed by `issuer` or, without one, by itself.
+///
+/// # Errors
+/// [`MakeError::NotAnAuthority`] and [`MakeError::PathLength`] when the issuer may not sign it.
+pub fn make(template: &Template<'_>, issuer: Option<&Pair>) -> Result<Pair, MakeError> {
+    if let Some(issuer) = issuer {
+        let facts = CertificateFacts::of(&issuer.certificate)?;
+        let details = Details::of(&issuer.certificate)?;
+        if !facts.is_ca || !details.may_sign_certificates() {
+            return Err(MakeError::NotAnAuthority(details.subject));
+        }
+        if details.path_length == Some(0) && matches!(template.role, Role::Authority { .. }) {
+            return Err(MakeError::PathLength(details.subject));
+        }
     }
-    builder.append_extension(bits.build()?)?;
-    builder.append_extension(usage)?;
-    let context = builder.x509v3_context(Some(&ca.certificate), None);
-    let subject_id = SubjectKeyIdentifier::new().build(&context)?;
-    let authority_id = AuthorityKeyIdentifier::new().keyid(true).build(&context)?;
-    let names = alternatives
+    issue(template, issuer)
+}
+
+/// As [`make`], whoever the issuer is.
+fn issue(template: &Template<'_>, issuer: Option<&Pair>) -> Result<Pair, MakeError> {
+    let key = template.algorithm.generate()?;
+    let subject = subject(template.name)?;
+    let issuer_name = match issuer {
+        Some(issuer) => issuer.certificate.subject_name(),
+        None => &subject,
+    };
+    let mut builder = builder(&subject, issuer_name, &key, template.days)?;
+    match template.role {
+        Role::Authority { path_length } => {
+            let mut constraints = BasicConstraints::new();
+            constraints.critical().ca();
+            if let Some(length) = path_length {
+                constraints.pathlen(length);
+            }
+            builder.append_extension(constraints.build()?)?;
+            let mut usage = KeyUsage::new();
+            usage.critical().key_cert_sign().crl_sign();
+            builder.append_extension(usage.build()?)?;
+        }
+        Role::Leaf { server, client } => {
+            builder.append_extension(BasicConstraints::new().critical().build()?)?;
+            // A leaf that is its own anchor would be refused for a key usage without signing
+            // certificates, which a leaf must not have.
+            if issuer.is_some() {
+                let mut usage = KeyUsage::new();
+                usage.critical().digital_signature();
+                if key.id() == Id::RSA {
+                    usage.key_encipherment();
+                }
+                builder.append_extension(usage.build()?)?;
+            }
+            let mut purposes = ExtendedKeyUsage::new();
+            if server {
+                purposes.server_auth();
+            }
+            if client {
+                purposes.client_auth();
+            }
+            if server || client {
+                builder.append_extension(purposes.build()?)?;
+            }
+        }
+    }
+    let context = builder.x509v3_context(issuer.map(|issuer| &*issuer.certificate), None);
+    let own_id = SubjectKeyIdentifier::new().build(&context)?;
+    let issuer_id = match issuer {
+        Some(_) => Some(AuthorityKeyIdentifier::new().keyid(true).build(&context)?),
+        None => None,
+    };
+    let names = alternatives(template.alternatives)?
         .map(|names| names.build(&context))
         .transpose()?;
-    builder.append_extension(subject_id)?;
-    builder.append_extension(authority_id)?;
-    if let Some(names) = names {
-        builder.append_extension(names)?;
+    builder.append_extension(own_id)?;
+    for extension in [issuer_id, names].into_iter().flatten() {
+        builder.append_extension(extension)?;
     }
+    let signer = issuer.map_or(&key, |issuer| &issuer.key);
     Ok(Pair {
-        certificate: signed(builder, &ca.key)?,
+        certificate: signed(builder, signer)?,
         key,
     })
+}
+
+fn alternatives(names: &[AlternativeName]) -> Result<Option<SubjectAlternativeName>, MakeError> {
+    let mut extension = SubjectAlternativeName::new();
+    for name in names {
+        match name {
+            AlternativeName::Dns(name) => extension.dns(name),
+            AlternativeName::Ip(address) => extension.ip(&address.to_string()),
+            AlternativeName::Uri(uri) => extension.uri(uri),
+            AlternativeName::Email(address) => extension.email(address),
+            AlternativeName::Other(kind) => return Err(MakeError::Name(kind)),
+        };
+    }
+    Ok((!names.is_empty()).then_some(extension))
 }
 
 fn subject(name: &str) -> Result<X509Name, ErrorStack> {
@@ -305,6 +429,66 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn names_of_every_kind_and_keys_of_every_size_get_into_a_certificate() {
+        let names: Vec<AlternativeName> = ["a.test", "::1", "spiffe://x/y", "a@b.test"]
+            .iter()
+            .map(|name| name.parse().unwrap())
+            .collect();
+        for (algorithm, kind) in [
+            (Algorithm::P384, "ECDSA P-384"),
+            (Algorithm::Rsa3072, "RSA 3072"),
+            (Algorithm::Rsa4096, "RSA 4096"),
+        ] {
+            let template = Template {
+                name: "any",
+                alternatives: &names,
+                role: Role::Leaf {
+                    server: true,
+                    client: true,
+                },
+                algorithm,
+                days: 3,
+            };
+            let pair = make(&template, None).unwrap();
+            let details = Details::of(&pair.certificate).unwrap();
+            assert_eq!(details.alternatives, names);
+            assert!(details.self_signed);
+            let facts = CertificateFacts::of(&pair.certificate).unwrap();
+            assert_eq!(facts.key.to_string(), kind);
+        }
+    }
+
+    #[test]
+    fn who_may_not_sign_does_not_sign() {
+        let authority = |path_length, issuer: Option<&Pair>| {
+            let template = Template {
+                name: "Authority",
+                alternatives: &[],
+                role: Role::Authority { path_length },
+                algorithm: Algorithm::P256,
+                days: 3,
+            };
+            make(&template, issuer)
+        };
+        let leaf = make_server(
+            &authority(None, None).unwrap(),
+            &["a.test"],
+            Algorithm::P256,
+            3,
+        )
+        .unwrap();
+        assert!(matches!(
+            authority(None, Some(&leaf)),
+            Err(MakeError::NotAnAuthority(name)) if name == "CN=a.test"
+        ));
+        let last = authority(Some(0), None).unwrap();
+        assert!(matches!(
+            authority(None, Some(&last)),
+            Err(MakeError::PathLength(_))
+        ));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cert::arguments::CertCommand;
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -54,6 +56,16 @@ pub enum Command {
         Exits 0 when the gateway would start and serve every API, 1 otherwise."
     )]
     Check(CheckArguments),
+    /// Makes, reads and checks certificates, and manages those in the store of a gateway
+    #[command(
+        subcommand,
+        long_about = "Makes, reads and checks certificates, and manages those in the store of a \
+        gateway.\n\n\
+        create, inspect, fingerprint, id and verify work on files; add, list, show, rm and inventory \
+        ask a gateway's Control API. docs/certificates.md has each beside its openssl or curl \
+        equivalent."
+    )]
+    Cert(CertCommand),
     /// Prints the version and the TLS library
     Version,
 }
@@ -96,15 +108,17 @@ pub struct CheckArguments {
 
 const AFTER_HELP: &str = "\
 Exit status:
-  0  done: the gateway was told to stop, or `check` found nothing wrong
-  1  the configuration or an API definition is wrong; what and where is on standard error
+  0  done: the gateway was told to stop, or what was checked is good
+  1  the configuration, an API definition or a certificate is wrong; what and where is on standard error
   2  the command line is wrong
   3  an address or port cannot be listened on
   4  the system refused something else: a file, a directory, a thread
+  5  a gateway that was asked refused or could not be reached
 
 Environment:
   TYK_GW_*, PORTCULLIS_*  configuration; wins over the file (docs/configuration.md)
   TYK_LOGLEVEL            debug, info, warn or error; wins over log_level
+  PORTCULLIS_GATEWAY, PORTCULLIS_SECRET  which gateway `cert` speaks to, and its secret
   PORTCULLIS_LOG          log filter such as `info,portcullis_gateway=debug`; wins over both
 
 Logs go to standard error, access logs to standard output.";
@@ -139,7 +153,9 @@ mod tests {
 
     #[test]
     fn every_verb_and_argument_says_what_it_is_for() {
-        for verb in Cli::command().get_subcommands() {
+        let command = Cli::command();
+        let verbs = command.get_subcommands();
+        for verb in verbs.flat_map(|verb| std::iter::once(verb).chain(verb.get_subcommands())) {
             assert!(verb.get_about().is_some(), "{}", verb.get_name());
             for argument in verb.get_arguments() {
                 assert!(

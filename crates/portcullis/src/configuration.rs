@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use portcullis_config::Loaded;
+use portcullis_config::{Loaded, Problems};
 
 use crate::exit::Failure;
 
@@ -14,6 +14,14 @@ const PORT_VARIABLE: &str = "TYK_GW_LISTENPORT";
 /// # Errors
 /// Every problem there is, when one of them is an error.
 pub fn load(path: Option<&Path>, port: Option<u16>) -> Result<Loaded, Failure> {
+    read(path, port).map_err(Failure::Configuration)
+}
+
+/// As [`load`], for those who say themselves what a wrong configuration means to them.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(path: Option<&Path>, port: Option<u16>) -> Result<Loaded, Problems> {
     // Names that are not text are no names of ours.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| {
@@ -24,5 +32,5 @@ pub fn load(path: Option<&Path>, port: Option<u16>) -> Result<Loaded, Failure> {
         })
         .filter(|(name, _)| port.is_none() || name != PORT_VARIABLE)
         .chain(port.map(|port| (PORT_VARIABLE.to_owned(), port.to_string())));
-    portcullis_config::load(path, environment).map_err(Failure::Configuration)
+    portcullis_config::load(path, environment)
 }

@@ -8,19 +8,21 @@ use std::{error::Error, io::Write, process::ExitCode};
 use portcullis_config::Problems;
 use portcullis_gateway::StartError;
 
-use crate::{logging::FilterError, quickstart::QuickstartError};
+use crate::{cert::CertError, logging::FilterError, quickstart::QuickstartError};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Done.
     Success = 0,
-    /// The configuration or a definition is wrong.
+    /// The configuration, a definition or a certificate is wrong.
     Configuration = 1,
     /// An address cannot be listened on. (2 is clap's, for a wrong command line.)
     Listen = 3,
     /// The system refused something else.
     System = 4,
+    /// A gateway that was asked refused or could not be reached.
+    Remote = 5,
 }
 
 /// Why a verb could not do its work.
@@ -38,6 +40,9 @@ pub enum Failure {
     /// The directory of the quickstart cannot be set up.
     #[error(transparent)]
     Quickstart(#[from] QuickstartError),
+    /// A verb of `cert` did not do its work.
+    #[error(transparent)]
+    Certificate(CertError),
     /// What there is to say cannot be written.
     #[error("cannot write to standard output")]
     Output(#[from] std::io::Error),
@@ -89,7 +94,17 @@ impl Failure {
                 StartError::Store(_) | StartError::System(_) => Exit::System,
             },
             Self::Quickstart(error) => error.exit(),
+            Self::Certificate(error) => error.exit(),
             Self::Output(_) => Exit::System,
+        }
+    }
+}
+
+impl From<CertError> for Failure {
+    fn from(error: CertError) -> Self {
+        match error {
+            CertError::Configuration(problems) => Self::Configuration(problems),
+            other => Self::Certificate(other),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! `main` parses the arguments, hands over to the verb and turns its outcome into an exit
 //! status; `docs/cli.md` describes the same things for users.
 
+mod cert;
 mod check;
 mod cli;
 mod configuration;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Quickstart(arguments) => quickstart::run(arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Cert(command) => cert::run(&command),
         Command::Version => version::run(),
     };
     outcome.unwrap_or_else(exit::Failure::report).into()

@@ -126,6 +126,15 @@ fn truth_is_written_as_go_reads_it() {
 }
 
 #[test]
+fn variables_of_the_program_itself_are_no_configuration() {
+    let site = Site::with("{}")
+        .env("PORTCULLIS_LOG", "debug")
+        .env("PORTCULLIS_GATEWAY", "https://gateway:8443")
+        .env("PORTCULLIS_SECRET", "of another gateway");
+    assert_eq!(site.warnings(), []);
+}
+
+#[test]
 fn our_own_keys_have_their_own_prefix() {
     let config = Site::with("{}")
         .env("PORTCULLIS_WORKERS", "3")
