@@ -109,7 +109,7 @@ pub struct CheckArguments {
 const AFTER_HELP: &str = "\
 Exit status:
   0  done: the gateway was told to stop, or what was checked is good
-  1  the configuration, an API definition or a certificate is wrong; what and where is on standard error
+  1  the configuration, a definition or a certificate is wrong; what and where is on standard error
   2  the command line is wrong
   3  an address or port cannot be listened on
   4  the system refused something else: a file, a directory, a thread
