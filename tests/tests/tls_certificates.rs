@@ -88,8 +88,7 @@ fn certificate_and_key_written_into_the_configuration_serve() {
     assert_eq!(gateway.get("/").expect(200).json()["upstream"], "open");
 }
 
-/// Case 6 of the inbound sheet but for its reference, which is a file here: there is no certificate
-/// store yet, so the case itself stays open.
+/// IN-6 with a file; with an id of the store it is proven beside the store.
 #[test]
 fn an_api_brings_its_own_certificate_and_tls_12_clients_see_it() {
     let echo = Echo::start("open");

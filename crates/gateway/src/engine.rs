@@ -16,14 +16,17 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use portcullis_apidef::{DefinitionFile, parse_files};
 use portcullis_config::GatewayConfig;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    build::{BuildError, Builder, Built, Finding},
+    build::{BuildError, Builder, Built, Finding, Update},
+    certificates::StoredReference,
     control::{LoadedSet, Readiness, Runtime},
     definitions::{Definitions, Fingerprint, ReadError, UnreadableFile, fingerprint},
+    inventory::users_of,
     listen::{self, BindError},
     live::Live,
     observe::Registry,
@@ -39,6 +42,7 @@ const ROTATION_CHECK: Duration = Duration::from_secs(60);
 
 /// The gateway as the Control API sees it.
 pub struct Engine {
+    config: Arc<GatewayConfig>,
     readiness: AtomicU8,
     loaded: ArcSwap<LoadedSet>,
     requests: mpsc::UnboundedSender<Request>,
@@ -50,6 +54,12 @@ pub enum Request {
     Soon,
     /// Now; the sender is told when it is over.
     Now(oneshot::Sender<()>),
+    /// What the certificate store holds now under some ids.
+    Entries(Vec<(String, Option<Bytes>)>),
+    /// Which references may be entries of the certificate store.
+    Stored(oneshot::Sender<Vec<StoredReference>>),
+    /// Whether certificates wait for the store; then a reload.
+    StoreIsBack,
 }
 
 /// Why a reload changed nothing.
@@ -154,14 +164,20 @@ pub struct ControlLoop {
 
 impl Engine {
     /// An engine that has loaded nothing, and the requests it will be sent.
-    pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Request>) {
+    pub fn new(config: Arc<GatewayConfig>) -> (Arc<Self>, mpsc::UnboundedReceiver<Request>) {
         let (requests, received) = mpsc::unbounded_channel();
         let engine = Self {
+            config,
             readiness: AtomicU8::new(0),
             loaded: ArcSwap::default(),
             requests,
         };
         (Arc::new(engine), received)
+    }
+
+    /// Where requests are sent to.
+    pub fn requests(&self) -> mpsc::UnboundedSender<Request> {
+        self.requests.clone()
     }
 
     /// Says how far the gateway is.
@@ -191,6 +207,11 @@ impl Runtime for Engine {
             1 => Readiness::Ready,
             _ => Readiness::Draining,
         }
+    }
+
+    fn users_of_certificate(&self, id: &str) -> Vec<String> {
+        let users = users_of(id, &self.config, &self.loaded());
+        users.iter().map(ToString::to_string).collect()
     }
 
     fn request_reload(&self) {
@@ -232,8 +253,11 @@ impl ControlLoop {
             let mut waiting = Vec::new();
             tokio::select! {
                 request = requests.recv() => match request {
-                    Some(Request::Soon) => { wanted = true; continue; }
                     Some(Request::Now(done)) => waiting.push(done),
+                    Some(request) => {
+                        wanted |= self.serve(&loader, request).await;
+                        continue;
+                    }
                     None => return,
                 },
                 _ = interval.tick() => {
@@ -254,18 +278,74 @@ impl ControlLoop {
                 }
             }
             // Everybody who asked before the reading begins is served by it.
+            (wanted, changing) = (false, false);
             while let Ok(request) = requests.try_recv() {
-                if let Request::Now(done) = request {
-                    waiting.push(done);
+                match request {
+                    Request::Now(done) => waiting.push(done),
+                    Request::Soon | Request::StoreIsBack => {}
+                    other => wanted |= self.serve(&loader, other).await,
                 }
             }
-            (wanted, changing) = (false, false);
             self.reload(&loader).await;
             for done in waiting {
                 // Whoever asked may have left.
                 let _ = done.send(());
             }
         }
+    }
+
+    /// Does what is asked, short of a reload; whether one is wanted.
+    async fn serve(&mut self, loader: &LoaderThread, request: Request) -> bool {
+        match request {
+            Request::Soon | Request::Now(_) => return true,
+            Request::StoreIsBack => {
+                let waits = loader.ask(|loader| loader.builder.waits_for_store()).await;
+                return waits.unwrap_or(false);
+            }
+            Request::Stored(answer) => loader.tell(move |loader| {
+                // Whoever asked may have left.
+                let _ = answer.send(loader.builder.stored_references());
+            }),
+            Request::Entries(entries) => {
+                let update =
+                    move |loader: &mut Loader| loader.builder.update_certificates(&entries);
+                if let Some(Some(update)) = loader.ask_at_once(update).await {
+                    self.put_certificates_in_force(update);
+                    self.bury(loader);
+                }
+            }
+        }
+        false
+    }
+
+    /// Puts in force a snapshot that differs from the one in force in certificates only.
+    fn put_certificates_in_force(&self, update: Update) {
+        for finding in &update.findings {
+            match finding.is_error {
+                true => tracing::error!("{finding}"),
+                false => tracing::warn!("{finding}"),
+            }
+        }
+        self.registry.set_unreadable_certificates(update.unreadable);
+        if update.servers.is_empty() {
+            return;
+        }
+        let mut next = (*self.live.load()).clone();
+        next.generation = update.generation;
+        let ports: Vec<u16> = update.servers.iter().map(|(port, _)| *port).collect();
+        for (port, server) in update.servers {
+            if let Some(port) = next.ports.get_mut(&port) {
+                port.tls = Some(server);
+            }
+        }
+        self.live.replace(next);
+        self.registry.set_generation(update.generation);
+        tracing::info!(
+            generation = update.generation,
+            certificates = update.changed,
+            ?ports,
+            "certificates in force"
+        );
     }
 
     async fn reload(&mut self, loader: &LoaderThread) {
@@ -312,7 +392,7 @@ impl ControlLoop {
         self.say(&built.findings);
         self.registry
             .set_loaded(generation, built.served, built.quarantine.len());
-        self.registry.set_certificates(built.certificates);
+        self.registry.set_unreadable_certificates(built.unreadable);
         self.live.replace(built.snapshot);
         let past = self.engine.set_loaded(LoadedSet {
             generation,
@@ -408,9 +488,37 @@ impl LoaderThread {
         answered.await.ok()
     }
 
+    /// Has something short done without giving way.
+    async fn ask_at_once<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Loader) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.ask(|loader| {
+            let _pressed = Pressed::until_dropped();
+            work(loader)
+        })
+        .await
+    }
+
     fn tell(&self, work: impl FnOnce(&mut Loader) + Send + 'static) {
         // The thread lives as long as this sender.
         let _ = self.0.send(Box::new(work));
+    }
+}
+
+/// While it lives, this thread runs like any other.
+struct Pressed;
+
+impl Pressed {
+    fn until_dropped() -> Self {
+        compete();
+        Self
+    }
+}
+
+impl Drop for Pressed {
+    fn drop(&mut self) {
+        give_way();
     }
 }
 
@@ -418,14 +526,22 @@ impl LoaderThread {
 /// done all the same.
 fn give_way() {
     #[cfg(target_os = "linux")]
-    {
-        use thread_priority::{
-            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-            set_thread_priority_and_policy, thread_native_id,
-        };
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-    }
+    schedule(thread_priority::NormalThreadSchedulePolicy::Idle);
+}
+
+/// Lets this thread have its share again.
+fn compete() {
+    #[cfg(target_os = "linux")]
+    schedule(thread_priority::NormalThreadSchedulePolicy::Other);
+}
+
+#[cfg(target_os = "linux")]
+fn schedule(policy: thread_priority::NormalThreadSchedulePolicy) {
+    use thread_priority::{
+        ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+    };
+    let policy = ThreadSchedulePolicy::Normal(policy);
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
 }
 
 fn rotate(loader: &mut Loader) {

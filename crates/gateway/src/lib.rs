@@ -4,6 +4,7 @@
 //! ARCHITECTURE.md tells the life of a connection and of a request.
 
 mod build;
+mod certificate_watch;
 mod certificates;
 mod connection;
 pub mod control;
@@ -11,6 +12,7 @@ mod control_link;
 mod definitions;
 mod engine;
 pub mod http1;
+mod inventory;
 mod listen;
 mod live;
 pub mod observe;

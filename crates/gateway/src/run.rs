@@ -20,6 +20,8 @@ use tokio::{
 
 use crate::{
     build::{BuildError, Builder, Finding},
+    certificate_watch::CertificateWatch,
+    certificates::StoreAccess,
     control::{ControlApi, QuarantineEntry, Readiness},
     control_link::ControlLink,
     engine::{ControlLoop, Engine, Loader, LoaderThread, ReloadError},
@@ -100,7 +102,8 @@ pub struct Report {
 /// [`StartError::Build`] and [`StartError::Load`]: a start would fail with the same.
 pub fn check(config: &GatewayConfig) -> Result<Report, StartError> {
     let config = Arc::new(config.clone());
-    let builder = Builder::new(config.clone(), Arc::new(Registry::new(VERSION)))?.explaining();
+    let registry = Arc::new(Registry::new(VERSION));
+    let builder = Builder::new(config.clone(), registry, None)?.explaining();
     let (built, _) = Loader::new(config, builder)
         .load()
         .map_err(StartError::Load)?;
@@ -141,11 +144,13 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         .enable_all()
         .build()?;
     let stores = runtime.block_on(Stores::open(&config))?;
-    let builder = Builder::new(config.clone(), registry.clone())?;
+    let access = StoreAccess::new(stores.certificates().clone(), runtime.handle().clone());
+    let builder = Builder::new(config.clone(), registry.clone(), Some(access))?;
     let mut loader = Loader::new(config.clone(), builder);
     let (built, files) = loader.load().map_err(StartError::Load)?;
 
-    let (engine, requests) = Engine::new();
+    let (engine, requests) = Engine::new(config.clone());
+    let watch = CertificateWatch::new(stores.clone(), engine.requests());
     let api = Arc::new(ControlApi::new(
         config.clone(),
         engine.clone(),
@@ -161,6 +166,8 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         ports: Default::default(),
         policies: Default::default(),
     }));
+    let served = live.clone();
+    registry.watch_certificates(move || served.load().server_certificates());
     let mut orders = Vec::new();
     let (gone, mut workers_gone) = mpsc::unbounded_channel::<()>();
     for id in 0..settings.workers {
@@ -240,6 +247,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let stopped = runtime.block_on(async {
         let reloads = engine.clone();
         tokio::spawn(control_loop.run(LoaderThread::start(loader)?, requests));
+        tokio::spawn(watch.run());
         tokio::spawn(async move {
             use crate::control::Runtime as _;
             while hangup.recv().await.is_some() {

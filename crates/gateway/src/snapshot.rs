@@ -9,7 +9,7 @@
 //!   of what did not change live on.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -19,9 +19,13 @@ use portcullis_policy::{RouteTable, TcpTable};
 use portcullis_tls::server::ServerConfig;
 use regex::Regex;
 
-use crate::proxy::pool::{Endpoint, Http2Use};
+use crate::{
+    observe::CertificateExpiry,
+    proxy::pool::{Endpoint, Http2Use},
+};
 
-/// The state of the whole gateway at one moment.
+/// The state of the whole gateway at one moment. Cheap to clone.
+#[derive(Clone)]
 pub struct Snapshot {
     /// Counts reloads, from 1.
     pub generation: u64,
@@ -31,7 +35,31 @@ pub struct Snapshot {
     pub policies: Arc<PolicySet>,
 }
 
-/// What one listening port does.
+impl Snapshot {
+    /// Each server certificate once, with its expiry.
+    pub fn server_certificates(&self) -> Vec<CertificateExpiry> {
+        let mut seen = HashSet::new();
+        self.ports
+            .values()
+            .filter_map(|port| port.tls.as_ref())
+            .flat_map(|tls| tls.settings().serving.certificates())
+            .filter(|key| seen.insert(key.facts().fingerprint))
+            .map(|key| {
+                let facts = key.facts();
+                let name = facts.dns_names.first().unwrap_or(&facts.subject_cn).clone();
+                CertificateExpiry {
+                    role: "server",
+                    id: facts.fingerprint.to_string(),
+                    name,
+                    not_after: facts.not_after,
+                }
+            })
+            .collect()
+    }
+}
+
+/// What one listening port does. Cheap to clone.
+#[derive(Clone)]
 pub struct Port {
     /// What is spoken.
     pub protocol: Protocol,
@@ -42,7 +70,7 @@ pub struct Port {
     /// A PROXY protocol header comes first.
     pub proxy_protocol: bool,
     /// Who answers.
-    pub service: Service,
+    pub service: Arc<Service>,
 }
 
 /// Who answers on a port.

@@ -16,6 +16,7 @@ use std::{
 
 use openssl::{
     error::ErrorStack,
+    memcmp,
     pkey::{PKey, Private},
     x509::{X509, X509Ref},
 };
@@ -59,6 +60,12 @@ impl CertifiedKey {
     /// nobody checked when it was written can be.
     pub fn key(&self) -> Result<PKey<Private>, ErrorStack> {
         PKey::private_key_from_der(&self.key)
+    }
+
+    /// Whether `other` is the same pair with the same chain.
+    pub fn same_as(&self, other: &CertifiedKey) -> bool {
+        let same_length = self.key.len() == other.key.len();
+        self.chain == other.chain && same_length && memcmp::eq(&self.key, &other.key)
     }
 
     /// What the leaf says.

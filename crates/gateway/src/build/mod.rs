@@ -11,6 +11,7 @@
 
 mod endpoints;
 mod keys;
+mod serving;
 mod tls_settings;
 
 use std::{
@@ -21,22 +22,20 @@ use std::{
 
 use portcullis_apidef::{Api, Authentication, DefinitionFile, Protocol, Scheme};
 use portcullis_config::GatewayConfig;
-use portcullis_pki::CertifiedKey;
 use portcullis_policy::{
     Answer, Candidate, ExplainedRoute, Quarantined, RouteOptions, RouteTable, TcpTable,
     path_pattern, port_protocols,
 };
-use portcullis_tls::{
-    CipherList, Policies, ServerConfig, ServerSettings, ServingSet, TicketKeys, VersionRange,
-};
+use portcullis_tls::{CipherList, TicketKeys, VersionRange};
 use regex::Regex;
 
-use self::{endpoints::Endpoints, tls_settings::TlsSettings};
+pub use self::serving::Update;
+use self::{endpoints::Endpoints, serving::Served, tls_settings::TlsSettings};
 use crate::{
-    certificates::{Certificates, Found},
+    certificates::{Certificates, StoreAccess},
     control::QuarantineEntry,
     definitions::UnreadableFile,
-    observe::{CertificateExpiry, Registry},
+    observe::Registry,
     policies::LoadedPolicies,
     snapshot::{HttpService, PathTimeout, Port, RunningApi, Service, Snapshot},
 };
@@ -83,8 +82,8 @@ pub struct Built {
     pub routes: Vec<ExplainedRoute>,
     /// APIs that are served.
     pub served: usize,
-    /// Certificates in use.
-    pub certificates: Vec<CertificateExpiry>,
+    /// References to entries of the certificate store that cannot be used.
+    pub unreadable: usize,
 }
 
 /// Builds snapshots, and remembers what is the same from one to the next.
@@ -96,7 +95,7 @@ pub struct Builder {
     ciphers: CipherList,
     endpoints: Endpoints,
     certificates: Certificates,
-    servers: HashMap<u16, (ServingKey, ServerConfig)>,
+    servers: HashMap<u16, Served>,
     /// The last known place of each file, so that a file that turns bad keeps it.
     places: HashMap<String, Arc<Quarantined>>,
     /// What the TLS settings made us say; said with every build.
@@ -106,15 +105,16 @@ pub struct Builder {
     policies: LoadedPolicies,
 }
 
-/// Identity of a port's certificates: the same list means the same TLS configuration.
-type ServingKey = Vec<(String, usize)>;
-
 impl Builder {
-    /// A builder for a configuration.
+    /// A builder for a configuration. Without `store`, nobody looks into the certificate store.
     ///
     /// # Errors
     /// [`BuildError`] for TLS settings that cannot be right: no snapshot can be built with them.
-    pub fn new(config: Arc<GatewayConfig>, registry: Arc<Registry>) -> Result<Self, BuildError> {
+    pub fn new(
+        config: Arc<GatewayConfig>,
+        registry: Arc<Registry>,
+        store: Option<StoreAccess>,
+    ) -> Result<Self, BuildError> {
         if let Some(problem) = keys::refusal(&config) {
             return Err(BuildError {
                 problems: vec![problem],
@@ -127,7 +127,8 @@ impl Builder {
             mut findings,
         } = TlsSettings::resolve(&config)?;
         findings.extend(keys::advice(&config));
-        let certificates = Certificates::new(config.key_passphrase().clone(), config.base.clone());
+        let passphrase = config.key_passphrase().clone();
+        let certificates = Certificates::new(passphrase, config.base.clone(), store);
         Ok(Self {
             registry,
             tickets,
@@ -181,6 +182,7 @@ impl Builder {
         let config = self.config.clone();
         let mut findings = self.settled.clone();
         findings.extend(self.policies.findings.iter().cloned());
+        self.certificates.ask_again();
         let mut quarantine = Vec::new();
         let default = if config.server.use_ssl {
             Protocol::Https
@@ -332,10 +334,11 @@ impl Builder {
                 format!("API is quarantined: {}", entry.reason),
             ));
         }
+        findings.extend(self.store_away());
+        self.servers.retain(|port, _| ports.contains_key(port));
         self.certificates.forget_unused();
         self.generation += 1;
         let served = running.values().filter(|api| api.api.active).count();
-        let certificates = certificates_in_use(&ports);
         let snapshot = Snapshot {
             generation: self.generation,
             ports,
@@ -347,7 +350,7 @@ impl Builder {
             quarantine,
             routes,
             served,
-            certificates,
+            unreadable: self.certificates.unreadable(),
         })
     }
 
@@ -431,124 +434,8 @@ impl Builder {
             tls,
             control,
             proxy_protocol,
-            service,
+            service: Arc::new(service),
         })
-    }
-
-    /// The TLS settings of a port: the same as before when its certificates are.
-    fn server(
-        &mut self,
-        port: u16,
-        protocol: Protocol,
-        order: &[Arc<Api>],
-        findings: &mut Vec<Finding>,
-    ) -> Result<ServerConfig, BuildError> {
-        let config = self.config.clone();
-        let mut serving = ServingSet::builder();
-        let mut identity: ServingKey = Vec::new();
-        for pair in &config.server.certificates {
-            let found = self.certificates.of_pair(pair);
-            if let Some(key) = self.noted(
-                "http_server_options.certificates",
-                &pair.cert_file,
-                found,
-                findings,
-            ) {
-                identity.push((pair.domain_name.clone(), Arc::as_ptr(&key).addr()));
-                serving.pair(&pair.domain_name, key);
-            }
-        }
-        for reference in &config.server.ssl_certificates {
-            let found = self.certificates.of_reference(reference);
-            if let Some(key) = self.noted(
-                "http_server_options.ssl_certificates",
-                reference,
-                found,
-                findings,
-            ) {
-                identity.push(("ssl_certificates".to_owned(), Arc::as_ptr(&key).addr()));
-                serving.listed(key);
-            }
-        }
-        let here =
-            |api: &&Arc<Api>| api.active && api.listener.port.unwrap_or(config.listen.port) == port;
-        for api in order.iter().filter(here) {
-            for reference in &api.server_certificates {
-                let found = self.certificates.of_reference(reference);
-                if let Some(key) =
-                    self.noted(&format!("API {}", api.id), reference, found, findings)
-                {
-                    identity.push((api.id.clone(), Arc::as_ptr(&key).addr()));
-                    serving.of_api(key);
-                }
-            }
-        }
-        if let Some((same, server)) = self.servers.get(&port)
-            && *same == identity
-        {
-            return Ok(server.clone());
-        }
-        let server = ServerConfig::new(ServerSettings {
-            versions: self.versions,
-            ciphers: self.ciphers.clone(),
-            http2: config.server.enable_http2 && protocol == Protocol::Https,
-            serving: serving.build(),
-            policies: Policies::open(),
-            tickets: self.tickets.clone(),
-        })
-        .map_err(|failure| BuildError {
-            problems: vec![error(&format!("TLS on port {port}"), failure.to_string())],
-        })?;
-        if server.settings().serving.is_empty() {
-            findings.push(error(
-                &format!("port {port}"),
-                "no usable certificate: every TLS handshake is refused (alert 112); name one in \
-                 http_server_options.ssl_certificates or certificates"
-                    .to_owned(),
-            ));
-        }
-        self.servers.insert(port, (identity, server.clone()));
-        Ok(server)
-    }
-
-    /// Says what is wrong with a certificate and hands out what can be used.
-    fn noted(
-        &self,
-        place: &str,
-        reference: &str,
-        found: Found,
-        findings: &mut Vec<Finding>,
-    ) -> Option<Arc<CertifiedKey>> {
-        if let Some(failure) = found.failure {
-            let consequence = match &found.key {
-                Some(_) => "the certificate read before stays in use",
-                None => "it is left out",
-            };
-            findings.push(error(place, format!("{failure}; {consequence}")));
-        }
-        if found.repaired {
-            findings.push(warning(
-                place,
-                "inline PEM had lost its line breaks and was repaired".to_owned(),
-            ));
-        }
-        let key = found.key?;
-        let days = key.facts().days_left(unix_now());
-        if days < i64::from(self.config.security.expiry_monitor.warning_threshold_days) {
-            let name = if reference.contains("-----BEGIN") {
-                "inline PEM"
-            } else {
-                reference
-            };
-            findings.push(warning(
-                place,
-                format!(
-                    "Server certificate expiring soon: cert_name={} days_remaining={days} ({name})",
-                    key.facts().subject_cn
-                ),
-            ));
-        }
-        Some(key)
     }
 
     /// An API ready to run, or why it must not.
@@ -601,27 +488,6 @@ impl Builder {
             timeouts,
         }))
     }
-}
-
-/// Each server certificate once, with its expiry.
-fn certificates_in_use(ports: &BTreeMap<u16, Port>) -> Vec<CertificateExpiry> {
-    let mut seen = HashSet::new();
-    ports
-        .values()
-        .filter_map(|port| port.tls.as_ref())
-        .flat_map(|tls| tls.settings().serving.certificates())
-        .filter(|key| seen.insert(key.facts().fingerprint.to_string()))
-        .map(|key| {
-            let facts = key.facts();
-            let name = facts.dns_names.first().unwrap_or(&facts.subject_cn).clone();
-            CertificateExpiry {
-                role: "server",
-                id: facts.fingerprint.to_string(),
-                name,
-                not_after: facts.not_after,
-            }
-        })
-        .collect()
 }
 
 /// What a port white list calls a protocol.

@@ -221,7 +221,7 @@ fn decide(
     record.request(&view);
     let held = worker.snapshot();
     let plan = match held.snapshot.ports.get(&peer.listener) {
-        Some(port) => match &port.service {
+        Some(port) => match &*port.service {
             Service::Http(service) => plan::plan(worker, port, service, peer, &view),
             Service::Tcp { .. } => plan::gone(),
         },

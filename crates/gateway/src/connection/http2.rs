@@ -158,7 +158,7 @@ async fn stream(
             .snapshot
             .ports
             .get(&peer.listener)
-            .map(|port| (port, &port.service))
+            .map(|port| (port, &*port.service))
         {
             Some((port, Service::Http(service))) => plan::plan(worker, port, service, peer, &view),
             _ => plan::gone(),

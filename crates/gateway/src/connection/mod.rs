@@ -65,7 +65,7 @@ pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, 
         },
     };
 
-    match &listener.service {
+    match &*listener.service {
         Service::Tcp { .. } => {
             let server_name = negotiated
                 .as_ref()

@@ -20,7 +20,7 @@ pub(super) async fn serve(
 ) {
     let held = worker.snapshot();
     let Some(Service::Tcp { table, apis }) =
-        held.snapshot.ports.get(&port).map(|port| &port.service)
+        held.snapshot.ports.get(&port).map(|port| &*port.service)
     else {
         return;
     };

@@ -5,7 +5,7 @@
 //! found, in a list of several it is `null`, in a detailed listing it is left out; the log says why.
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use portcullis_pki::{
     CertificateFacts, Entry,
     name::{Attribute, attributes},
@@ -27,6 +27,9 @@ use super::{
 
 /// Go's zero time, which public keys have instead of dates.
 const NO_DATE: &str = "0001-01-01T00:00:00Z";
+
+/// What an operator should know though the call succeeded.
+const WARNING: HeaderName = HeaderName::from_static("x-portcullis-warning");
 
 /// Answers a call. `id` is empty where the path has none.
 pub(super) async fn answer(
@@ -119,11 +122,19 @@ async fn deleted(
     // Asked before it is gone: afterwards nobody would use it.
     let users = runtime.users_of_certificate(id);
     certificates.remove(id, Some(org)).await?;
-    if !users.is_empty() {
-        tracing::warn!(id, users = %users.join(", "),
-            "the certificate was removed while it is in use; handshakes that need it fail from now on");
+    let removed = answer::ok("removed");
+    if users.is_empty() {
+        return Ok(removed);
     }
-    Ok(answer::ok("removed"))
+    let users = users.join(", ");
+    tracing::warn!(
+        id,
+        users,
+        "the certificate was removed while it is in use; what uses it goes on without it"
+    );
+    // The body is a Tyk gateway's. Who operates this one reads the header.
+    let warning = format!("in use by {}", users.escape_default());
+    Ok(answer::with_header(removed, WARNING, &warning))
 }
 
 /// The store did not do what was asked; nothing was acknowledged.

@@ -19,6 +19,7 @@ pub(super) enum Endpoint {
     Schema,
     Health,
     Certificates(CertificateCall),
+    Inventory,
     Show(Show),
     Change(Change),
 }
@@ -68,6 +69,8 @@ const TABLE: &[(&str, Method, Endpoint)] = &[
     ("health", Method::GET, E::Health),
     ("certs", Method::POST, E::Certificates(CertificateCall::Add)),
     ("certs", Method::GET, E::Certificates(CertificateCall::List)),
+    // Ours. No certificate has an id like this.
+    ("certs/inventory", Method::GET, E::Inventory),
     // Adds what the body says, whatever the path says.
     (
         "certs/{id}",
@@ -142,7 +145,7 @@ pub(super) fn find<'p>(
         let absent = edge
             && !matches!(
                 endpoint,
-                E::Reload | E::ReloadGroup | E::Schema | E::Certificates(_)
+                E::Reload | E::ReloadGroup | E::Schema | E::Certificates(_) | E::Inventory
             );
         if let Some(id) = fits(pattern, path).filter(|_| !absent) {
             if offered == method {
@@ -231,6 +234,14 @@ mod tests {
         assert_eq!(
             find(Method::GET, "apis/quarantine"),
             Ok((E::Show(Show::Quarantine), None))
+        );
+        assert_eq!(
+            find(Method::GET, "certs/inventory"),
+            Ok((E::Inventory, None))
+        );
+        assert_eq!(
+            find(Method::DELETE, "certs/inventory"),
+            Ok((E::Certificates(CertificateCall::Delete), Some("inventory")))
         );
         assert_eq!(
             find(Method::DELETE, "apis/quarantine"),

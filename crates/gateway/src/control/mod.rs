@@ -13,6 +13,7 @@ mod answer;
 mod certificates;
 mod endpoint;
 mod health;
+mod inventory;
 mod reading;
 mod runtime;
 mod traffic;
@@ -229,6 +230,10 @@ impl ControlApi {
                     &request.body,
                 )
                 .await
+            }
+            Endpoint::Inventory => {
+                let loaded = self.runtime.loaded();
+                inventory::answer(&self.config, &loaded, self.stores.certificates(), &query).await
             }
             Endpoint::Show(show) => {
                 let loaded = self.runtime.loaded();

@@ -65,7 +65,7 @@ impl LoadedSet {
     }
 
     /// Every file that defines an API.
-    pub(super) fn parsed(&self) -> impl Iterator<Item = (&DefinitionFile, &ParsedDefinition)> {
+    pub(crate) fn parsed(&self) -> impl Iterator<Item = (&DefinitionFile, &ParsedDefinition)> {
         self.files
             .iter()
             .filter_map(|file| Some((file, file.result.as_ref().ok()?)))

@@ -26,6 +26,7 @@ pub struct Registry {
     apis: Mutex<Apis>,
     state: Mutex<State>,
     access_log: Mutex<Option<AccessLog>>,
+    certificates: Mutex<Option<CertificateSource>>,
 }
 
 /// Numbers given to APIs.
@@ -40,12 +41,15 @@ struct Apis {
 struct State {
     loaded: usize,
     quarantined: usize,
+    unreadable_certificates: usize,
     generation: u64,
     reloads: u64,
     failed_reloads: u64,
     reload_time: Distribution,
-    certificates: Vec<CertificateExpiry>,
 }
+
+/// Who knows which certificates are in use when somebody asks.
+type CertificateSource = Arc<dyn Fn() -> Vec<CertificateExpiry> + Send + Sync>;
 
 /// When a certificate ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,7 @@ impl Registry {
             apis: Mutex::default(),
             state: Mutex::default(),
             access_log: Mutex::default(),
+            certificates: Mutex::default(),
         }
     }
 
@@ -129,9 +134,22 @@ impl Registry {
             .record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Says which certificates are in use.
-    pub fn set_certificates(&self, certificates: Vec<CertificateExpiry>) {
-        lock(&self.state).certificates = certificates;
+    /// Counts a snapshot that differs from the one before in certificates only.
+    pub fn set_generation(&self, generation: u64) {
+        lock(&self.state).generation = generation;
+    }
+
+    /// Says how many references lead to entries of the certificate store that cannot be used.
+    pub fn set_unreadable_certificates(&self, count: usize) {
+        lock(&self.state).unreadable_certificates = count;
+    }
+
+    /// Asks `source` for the certificates in use whenever they are shown.
+    pub fn watch_certificates(
+        &self,
+        source: impl Fn() -> Vec<CertificateExpiry> + Send + Sync + 'static,
+    ) {
+        *lock(&self.certificates) = Some(Arc::new(source));
     }
 
     /// Shows how many lines this log has dropped.
@@ -219,7 +237,8 @@ impl Registry {
             "gauge",
             "When a certificate ends, in seconds since 1970.",
         );
-        for certificate in &state.certificates {
+        let source = lock(&self.certificates).clone();
+        for certificate in source.map(|source| source()).unwrap_or_default() {
             let id: String = certificate.id.chars().take(8).collect();
             let labels = [
                 ("role", certificate.role),
@@ -228,6 +247,12 @@ impl Registry {
             ];
             page.sample(name, &labels, certificate.not_after);
         }
+        page.single(
+            "portcullis_certificates_unreadable",
+            "gauge",
+            "References to entries of the certificate store that cannot be used.",
+            state.unreadable_certificates,
+        );
         let dropped = lock(&self.access_log)
             .as_ref()
             .map_or(0, AccessLog::dropped);
@@ -327,12 +352,14 @@ mod tests {
         registry.set_loaded(3, 2, 1);
         registry.reload_finished(true, Duration::from_millis(5));
         registry.reload_finished(false, Duration::from_millis(5));
-        registry.set_certificates(vec![CertificateExpiry {
-            role: "server",
-            id: "0123456789abcdef".to_owned(),
-            name: "localhost".to_owned(),
-            not_after: 2_000_000_000,
-        }]);
+        registry.watch_certificates(|| {
+            vec![CertificateExpiry {
+                role: "server",
+                id: "0123456789abcdef".to_owned(),
+                name: "localhost".to_owned(),
+                not_after: 2_000_000_000,
+            }]
+        });
         let text = registry.render();
         let mut families = std::collections::HashSet::new();
         for line in text.lines() {

@@ -149,6 +149,15 @@ impl Certificates {
         self.0.engine.get_many(&names).await
     }
 
+    /// Which entries there are, in the order of the ids, each with the length of its text in bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lengths(&self, ids: &[String]) -> Result<Vec<Option<u64>>, StoreError> {
+        let names: Vec<String> = ids.iter().map(|id| names::entry(id)).collect();
+        self.0.engine.lengths(&names).await
+    }
+
     /// Reads entries and gives what `each` makes of them, in the order of the ids. What cannot be read
     /// is logged as well.
     ///

@@ -116,6 +116,11 @@ impl Engine {
         }
     }
 
+    /// Whether other processes write to it as well.
+    pub fn is_shared(&self) -> bool {
+        !matches!(self, Self::Embedded(_))
+    }
+
     /// The value of an entry.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         either!(self, get(key))

@@ -9,6 +9,7 @@ mod access;
 mod apis;
 mod certificates;
 mod health;
+mod inventory;
 mod oas;
 
 use std::{

@@ -1,0 +1,277 @@
+//! Every certificate this gateway knows of: where it is, what it is for, when it ends, and what would
+//! break without it.
+//!
+//! The inventory is made when somebody asks, of what configuration and definitions name and of what is
+//! in files and in the store at that moment.
+//!
+//! Invariants:
+//! - Whatever is named is listed, also what cannot be read, with the reason.
+//! - Nothing of a private key is in it but whether there is one.
+
+mod impact;
+mod uses;
+
+use std::{collections::HashMap, path::PathBuf};
+
+use openssl::x509::X509;
+use portcullis_config::GatewayConfig;
+use portcullis_pki::{CertificateFacts, Entry, Reference, reference::load_bundle};
+use portcullis_store::{Certificates, StoreError, certificates::Stored};
+use serde::Serialize;
+
+pub use self::{
+    impact::Loss,
+    uses::{Role, UsedBy, users_of},
+};
+use crate::control::LoadedSet;
+
+/// One certificate of the inventory.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Where it is.
+    pub source: Source,
+    /// What it says; `None` when it cannot be read.
+    pub facts: Option<CertificateFacts>,
+    /// A private key is with it.
+    pub has_private: bool,
+    /// Why it cannot be used.
+    pub problem: Option<String>,
+    /// Where it is named.
+    pub used_by: Vec<UsedBy>,
+    /// What would be lost without it.
+    pub losses: Vec<Loss>,
+}
+
+/// Where a certificate is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub enum Source {
+    /// An entry of the certificate store.
+    Store {
+        /// Its id.
+        id: String,
+    },
+    /// A file, and which of the certificates in it where there are several.
+    File {
+        /// Its path.
+        file: PathBuf,
+        /// From 0.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        position: Option<usize>,
+    },
+    /// Written into the configuration or a definition.
+    Inline {
+        /// Tells it from others.
+        number: usize,
+    },
+}
+
+/// What an entry of the store holds, as far as the inventory shows it.
+struct Shown {
+    facts: Option<CertificateFacts>,
+    has_private: bool,
+    problem: Option<String>,
+    absent: bool,
+}
+
+impl Shown {
+    fn of(_: &str, stored: Stored) -> Self {
+        let nothing = Self {
+            facts: None,
+            has_private: false,
+            problem: None,
+            absent: false,
+        };
+        match stored {
+            Stored::Absent => Self {
+                absent: true,
+                ..nothing
+            },
+            Stored::Unreadable(error) => Self {
+                problem: Some(error.to_string()),
+                ..nothing
+            },
+            Stored::Entry(entry) => {
+                let has_private = entry.has_private_key();
+                let facts = match &entry {
+                    Entry::Certificate(bundle) => bundle.certificates.first().map(facts_of),
+                    Entry::PublicKey(_) => None,
+                };
+                let problem = match (&entry, &facts) {
+                    (Entry::PublicKey(_), _) => Some("it is a public key alone".to_owned()),
+                    (_, Some(Err(error))) => Some(error.clone()),
+                    _ => None,
+                };
+                Self {
+                    facts: facts.and_then(Result::ok),
+                    has_private,
+                    problem,
+                    ..nothing
+                }
+            }
+        }
+    }
+}
+
+fn facts_of(certificate: &X509) -> Result<CertificateFacts, String> {
+    CertificateFacts::of(certificate).map_err(|error| error.to_string())
+}
+
+/// Makes the inventory. Entries of the store that nobody names are in it too, those of one organisation
+/// when `org` is given.
+///
+/// # Errors
+/// [`StoreError`] when the store does not answer.
+pub async fn collect(
+    config: &GatewayConfig,
+    loaded: &LoadedSet,
+    store: &Certificates,
+    org: &str,
+) -> Result<Vec<Known>, StoreError> {
+    let mut named = uses::all(config, loaded);
+
+    let mut ids = store.list(org).await?;
+    let mut of_id: HashMap<String, usize> = HashMap::new();
+    ids.extend(named.iter().filter_map(|named| named.store_id()));
+    ids.retain(|id| {
+        let next = of_id.len();
+        let new = !of_id.contains_key(id);
+        if new {
+            of_id.insert(id.clone(), next);
+        }
+        new
+    });
+    let entries = store.read(&ids, Shown::of).await?;
+
+    // What is named by id and is in the store is there; the rest are files and inline PEM.
+    let mut used: Vec<Vec<UsedBy>> = ids.iter().map(|_| Vec::new()).collect();
+    named.retain_mut(|named| {
+        let place = named.store_id().and_then(|id| of_id.get(&id).copied());
+        let Some(place) = place.filter(|place| !entries[*place].absent) else {
+            return true;
+        };
+        used[place].append(&mut named.used_by);
+        false
+    });
+    let stored = ids.into_iter().zip(entries).zip(used);
+    let mut known: Vec<Known> = stored
+        .filter(|((_, entry), _)| !entry.absent)
+        .map(|((id, entry), used_by)| Known {
+            source: Source::Store { id },
+            facts: entry.facts,
+            has_private: entry.has_private,
+            problem: entry.problem,
+            used_by,
+            losses: Vec::new(),
+        })
+        .collect();
+
+    let (passphrase, base) = (config.key_passphrase().clone(), config.base.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let mut inline = 0;
+        let mut known = Vec::new();
+        for named in named {
+            let resolve = |path: &std::path::Path| base.resolve(path);
+            known.extend(named.read(resolve, Some(passphrase.reveal()), &mut inline));
+        }
+        known
+    });
+    match read.await {
+        Ok(read) => known.extend(read),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+    impact::judge(&mut known, config, loaded);
+    Ok(known)
+}
+
+impl uses::Named {
+    /// The id, of a reference that may be one of the store.
+    fn store_id(&self) -> Option<String> {
+        match Reference::classify(&self.reference) {
+            Reference::StoreId(id) if self.takes_ids => Some(id.to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Reads a file or inline PEM.
+    fn read(
+        self,
+        resolve: impl Fn(&std::path::Path) -> PathBuf,
+        passphrase: Option<&str>,
+        inline: &mut usize,
+    ) -> Vec<Known> {
+        let (text, source) = match Reference::classify(&self.reference) {
+            Reference::Inline(text) => {
+                *inline += 1;
+                (text.to_owned(), Source::Inline { number: *inline })
+            }
+            Reference::StoreId(name) => file(resolve(name.as_ref())),
+            Reference::Path(path) => file(resolve(path)),
+        };
+        let found = load_bundle(&text, passphrase);
+        let (certificates, has_private, mut problem) = match found {
+            Ok((bundle, ..)) => (bundle.certificates, bundle.key.is_some(), None),
+            Err(error) => (Vec::new(), false, Some(reason(&error))),
+        };
+        let whole = self.used_by.iter().any(|user| user.role == Role::Trust);
+        if certificates.is_empty() && problem.is_none() {
+            problem = Some("it holds no certificate".to_owned());
+        }
+        if certificates.is_empty() {
+            return vec![Known {
+                source,
+                facts: None,
+                has_private,
+                problem,
+                used_by: self.used_by,
+                losses: Vec::new(),
+            }];
+        }
+        // Of a chain the first counts, of a list of authorities each.
+        let counted = if whole { certificates.len() } else { 1 };
+        let several = counted > 1;
+        certificates
+            .iter()
+            .take(counted)
+            .enumerate()
+            .map(|(index, certificate)| {
+                let facts = facts_of(certificate);
+                Known {
+                    source: match &source {
+                        Source::File { file, .. } => Source::File {
+                            file: file.clone(),
+                            position: several.then_some(index),
+                        },
+                        other => other.clone(),
+                    },
+                    problem: facts.as_ref().err().cloned(),
+                    facts: facts.ok(),
+                    has_private: has_private || self.has_key,
+                    used_by: self.used_by.clone(),
+                    losses: Vec::new(),
+                }
+            })
+            .collect()
+    }
+}
+
+fn file(path: PathBuf) -> (String, Source) {
+    let text = path.to_string_lossy().into_owned();
+    let source = Source::File {
+        file: path,
+        position: None,
+    };
+    (text, source)
+}
+
+/// An error with its causes on one line.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,212 @@
+//! Where configuration and definitions name certificates.
+
+use std::{collections::HashMap, fmt, path::Path};
+
+use portcullis_apidef::Api;
+use portcullis_config::GatewayConfig;
+use serde::Serialize;
+
+use crate::control::LoadedSet;
+
+/// What a certificate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Shown to clients.
+    Server,
+    /// A client that shows it is let in, or an authority whose clients are.
+    AllowList,
+    /// A client that shows it may use the Control API.
+    ControlApi,
+    /// Shown to upstreams.
+    UpstreamClient,
+    /// The key an upstream must have.
+    Pin,
+    /// Shown to a service that the gateway itself calls.
+    ServiceClient,
+    /// An authority that verifies servers the gateway calls.
+    Trust,
+}
+
+/// A place that names a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UsedBy {
+    /// What it is named for.
+    pub role: Role,
+    /// The configuration key, or the member of the definition.
+    pub key: String,
+    /// The API whose definition it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_id: Option<String>,
+    /// The host it is meant for, or the `domain_name` beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
+/// As an operator would say it.
+impl fmt::Display for UsedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.api_id {
+            Some(api) => write!(f, "API {api} ({})", self.key)?,
+            None => f.write_str(&self.key)?,
+        }
+        match &self.host {
+            Some(host) if !host.is_empty() => write!(f, " for {host}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A reference with every place that names it.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) reference: String,
+    /// It may be an id of the store.
+    pub(super) takes_ids: bool,
+    /// Its key is in another file.
+    pub(super) has_key: bool,
+    pub(super) used_by: Vec<UsedBy>,
+}
+
+/// Collects references, each once.
+#[derive(Default)]
+struct Collected {
+    list: Vec<Named>,
+    places: HashMap<(String, bool), usize>,
+}
+
+impl Collected {
+    fn add(&mut self, reference: &str, takes_ids: bool, has_key: bool, user: UsedBy) {
+        let reference = reference.trim();
+        if reference.is_empty() {
+            return;
+        }
+        let next = self.list.len();
+        let place = *self
+            .places
+            .entry((reference.to_owned(), has_key))
+            .or_insert(next);
+        if place == next {
+            self.list.push(Named {
+                reference: reference.to_owned(),
+                takes_ids,
+                has_key,
+                used_by: Vec::new(),
+            });
+        }
+        let named = &mut self.list[place];
+        named.takes_ids |= takes_ids;
+        if !named.used_by.contains(&user) {
+            named.used_by.push(user);
+        }
+    }
+
+    fn reference(&mut self, reference: &str, role: Role, key: &str, host: Option<&str>) {
+        self.add(reference, true, false, user(role, key, host));
+    }
+
+    fn file(&mut self, path: Option<&Path>, role: Role, key: &str, has_key: bool) {
+        if let Some(path) = path {
+            let text = path.to_string_lossy();
+            self.add(&text, false, has_key, user(role, key, None));
+        }
+    }
+}
+
+fn user(role: Role, key: &str, host: Option<&str>) -> UsedBy {
+    UsedBy {
+        role,
+        key: key.to_owned(),
+        api_id: None,
+        host: host.map(str::to_owned),
+    }
+}
+
+/// Every reference of configuration and loaded definitions.
+pub(super) fn all(config: &GatewayConfig, loaded: &LoadedSet) -> Vec<Named> {
+    let mut found = Collected::default();
+    for pair in &config.server.certificates {
+        let host = Some(pair.domain_name.as_str());
+        let user = user(Role::Server, "http_server_options.certificates", host);
+        found.add(&pair.cert_file, false, true, user);
+    }
+    for reference in &config.server.ssl_certificates {
+        let key = "http_server_options.ssl_certificates";
+        found.reference(reference, Role::Server, key, None);
+    }
+    let security = &config.security;
+    let lists = [
+        ("apis", &security.api_certificates, Role::AllowList),
+        (
+            "control_api",
+            &security.control_api_certificates,
+            Role::ControlApi,
+        ),
+        (
+            "dashboard_api",
+            &security.dashboard_certificates,
+            Role::Trust,
+        ),
+        ("mdcb_api", &security.mdcb_certificates, Role::ServiceClient),
+    ];
+    for (name, list, role) in lists {
+        for reference in list {
+            found.reference(
+                reference,
+                role,
+                &format!("security.certificates.{name}"),
+                None,
+            );
+        }
+    }
+    for (host, reference) in &security.upstream_certificates {
+        let key = "security.certificates.upstream";
+        found.reference(reference, Role::UpstreamClient, key, Some(host));
+    }
+    for (host, list) in &security.pinned_public_keys {
+        for reference in list.split(',') {
+            let key = "security.pinned_public_keys";
+            found.reference(reference, Role::Pin, key, Some(host));
+        }
+    }
+    let stores = [
+        ("storage", &config.storage),
+        ("cache_storage", &config.cache_storage),
+        ("analytics_storage", &config.analytics_storage),
+    ];
+    for (block, redis) in stores {
+        let Some(redis) = redis.as_ref().filter(|redis| redis.use_ssl) else {
+            continue;
+        };
+        let own = format!("{block}.cert_file");
+        let pair = redis.key_file.is_some();
+        found.file(redis.cert_file.as_deref(), Role::ServiceClient, &own, pair);
+        let trust = format!("{block}.ca_file");
+        found.file(redis.ca_file.as_deref(), Role::Trust, &trust, false);
+    }
+    for (_, parsed) in loaded.parsed() {
+        of_api(&mut found, &parsed.api);
+    }
+    found.list
+}
+
+fn of_api(found: &mut Collected, api: &Api) {
+    for reference in &api.server_certificates {
+        let user = UsedBy {
+            role: Role::Server,
+            key: "certificates".to_owned(),
+            api_id: Some(api.id.clone()),
+            host: api.domain.clone(),
+        };
+        found.add(reference, true, false, user);
+    }
+}
+
+/// Who names this entry of the store.
+pub fn users_of(id: &str, config: &GatewayConfig, loaded: &LoadedSet) -> Vec<UsedBy> {
+    all(config, loaded)
+        .into_iter()
+        .filter(|named| named.takes_ids && named.reference == id)
+        .flat_map(|named| named.used_by)
+        .collect()
+}
