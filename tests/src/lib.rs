@@ -9,6 +9,7 @@ pub mod echo;
 pub mod gateway;
 pub mod log;
 pub mod memory;
+pub mod openssl;
 pub mod ports;
 pub mod program;
 pub mod raw;

@@ -1,50 +1,17 @@
 //! The certificate store of a running gateway: certificates that openssl made come, are seen, survive a
 //! restart and go, all by curl.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use portcullis_tests::{
     curl::{Curl, Response},
     gateway::{Gateway, SECRET},
+    openssl::{read, self_signed},
 };
 use serde_json::{Value, json};
 
 const NOT_FOUND: &str =
     "{\"status\":\"error\",\"message\":\"Certificate with given SHA256 fingerprint not found\"}\n";
-
-/// What openssl prints.
-fn openssl(dir: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("openssl")
-        .args(arguments)
-        .current_dir(dir)
-        .output()
-        .expect("openssl is installed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {arguments:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A pair that signs itself, as `<name>.crt`, `<name>.key` and both in `<name>.pem`; its fingerprint as ids
-/// have it.
-fn make(dir: &Path, name: &str, algorithm: &[&str]) -> String {
-    let (crt, key) = (format!("{name}.crt"), format!("{name}.key"));
-    let subject = format!("/C=CZ/O=R&D/CN={name}.test");
-    let names = format!("subjectAltName=DNS:{name}.test");
-    let mut arguments = vec!["req", "-x509", "-nodes", "-days", "30", "-newkey"];
-    arguments.extend(algorithm);
-    arguments.extend([
-        "-subj", &subject, "-addext", &names, "-keyout", &key, "-out", &crt,
-    ]);
-    openssl(dir, &arguments);
-    let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("openssl wrote it");
-    std::fs::write(dir.join(format!("{name}.pem")), read(&crt) + &read(&key)).expect("a file");
-    let printed = openssl(
-        dir,
-        &["x509", "-noout", "-fingerprint", "-sha256", "-in", &crt],
-    );
-    let (_, colons) = printed.trim().split_once('=').expect("name=value");
-    colons.replace(':', "").to_lowercase()
-}
 
 fn call(gateway: &Gateway, method: &str) -> Curl {
     gateway
@@ -77,13 +44,13 @@ fn has_private(gateway: &Gateway, id: &str) -> Value {
 fn certificates_made_by_openssl_are_stored_shown_and_deleted_with_curl() {
     let gateway = Gateway::builder().tls().start();
     let dir = tempfile::tempdir().expect("a directory");
-    let ec = make(
+    let ec = self_signed(
         dir.path(),
         "ec",
         &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
     );
-    let rsa = make(dir.path(), "rsa", &["rsa:2048"]);
-    let ed = make(dir.path(), "ed", &["ed25519"]);
+    let rsa = self_signed(dir.path(), "rsa", &["rsa:2048"]);
+    let ed = self_signed(dir.path(), "ed", &["ed25519"]);
     for (name, print) in [("ec", &ec), ("rsa", &rsa), ("ed", &ed)] {
         let added = format!(
             "{{\"id\":\"1{print}\",\"status\":\"ok\",\"message\":\"Certificate added\"}}\n"
@@ -121,7 +88,7 @@ fn certificates_made_by_openssl_are_stored_shown_and_deleted_with_curl() {
     let listed = send(&gateway, "GET", "/tyk/certs?org_id=1").expect(200);
     assert_eq!(listed.text(), "{\"certs\":null}\n");
     // Neither the key nor what opens it is anywhere in the log.
-    let key = std::fs::read_to_string(dir.path().join("ec.key")).expect("a key");
+    let key = read(dir.path(), "ec.key");
     let log = gateway.log().text();
     assert!(log.contains("certificate added"), "{log}");
     assert!(!log.contains(key.lines().nth(1).expect("base64")) && !log.contains(SECRET));
@@ -139,8 +106,8 @@ fn after_a_restart_with_another_secret_a_stored_pair_is_not_found_and_the_log_sa
         Gateway::builder().config(config).start()
     };
     let dir = tempfile::tempdir().expect("a directory");
-    let pair = make(dir.path(), "pair", &["rsa:2048"]);
-    let plain = make(dir.path(), "plain", &["rsa:2048"]);
+    let pair = self_signed(dir.path(), "pair", &["rsa:2048"]);
+    let plain = self_signed(dir.path(), "plain", &["rsa:2048"]);
     let (pair, plain) = (format!("1{pair}"), format!("1{plain}"));
 
     let gateway = start("one secret");
