@@ -24,8 +24,16 @@ pub struct Access {
     inactive: bool,
     expires: i64,
     rights: Rights,
-    counters: Vec<String>,
+    counters: Vec<Counter>,
     problems: Vec<String>,
+}
+
+/// A counter of rates: what its name is made of, and the longest time it counts for.
+#[derive(Debug)]
+struct Counter {
+    scope: String,
+    endpoint: String,
+    longest: f64,
 }
 
 /// What is open.
@@ -165,13 +173,19 @@ impl Access {
     /// endpoint.
     #[must_use]
     pub fn counter_name(&self, counter: usize, key: &str, hash: impl Fn(&str) -> String) -> String {
-        let (scope, endpoint) = self.counters[counter]
-            .split_once('\n')
-            .unwrap_or((&self.counters[counter], ""));
-        match endpoint {
+        let Counter {
+            scope, endpoint, ..
+        } = &self.counters[counter];
+        match endpoint.as_str() {
             "" => format!("rate-limit-{scope}{key}"),
             endpoint => format!("rate-limit-{scope}{key}-{}", hash(endpoint)),
         }
+    }
+
+    /// The longest time in seconds that a counter counts for.
+    #[must_use]
+    pub fn longest(&self, counter: usize) -> f64 {
+        self.counters[counter].longest
     }
 
     /// What could not be read, for the log.
@@ -245,7 +259,7 @@ fn readings(path: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
 
 #[derive(Default)]
 struct Making {
-    counters: Vec<String>,
+    counters: Vec<Counter>,
     problems: Vec<String>,
 }
 
@@ -267,7 +281,7 @@ impl Making {
                 .filter_map(|allowed| self.url(allowed))
                 .collect(),
             by_url: !right.allowed_urls.is_empty(),
-            rate: self.rate(&limit, scope.clone()),
+            rate: self.rate(&limit, &scope, String::new()),
             endpoints: right
                 .endpoints
                 .iter()
@@ -309,25 +323,34 @@ impl Making {
             ));
         });
         let rules = endpoint.methods.iter().map(|method| {
-            let counter = format!("{scope}\n{}:{}", method.name, endpoint.path);
+            let counter = format!("{}:{}", method.name, endpoint.path);
             EndpointRule {
                 path: path.clone().ok(),
                 method: method.name.clone(),
-                rate: self.rate(&method.limit, counter),
+                rate: self.rate(&method.limit, scope, counter),
             }
         });
         rules.collect()
     }
 
-    fn rate(&mut self, limit: &Limit, counter: String) -> Option<RateLimit> {
+    fn rate(&mut self, limit: &Limit, scope: &str, endpoint: String) -> Option<RateLimit> {
         if limit.rate <= 0.0 || limit.per <= 0.0 {
             return None;
         }
-        let known = self.counters.iter().position(|known| *known == counter);
+        let known = self
+            .counters
+            .iter()
+            .position(|known| known.scope == scope && known.endpoint == endpoint);
         let counter = known.unwrap_or_else(|| {
-            self.counters.push(counter);
+            self.counters.push(Counter {
+                scope: scope.to_owned(),
+                endpoint,
+                longest: 0.0,
+            });
             self.counters.len() - 1
         });
+        let longest = &mut self.counters[counter].longest;
+        *longest = longest.max(limit.per);
         Some(RateLimit {
             requests: limit.rate,
             per: limit.per,
