@@ -3,6 +3,7 @@
 //! [`run`] runs one from start to stop; [`check`] looks at a configuration the way a start would.
 //! ARCHITECTURE.md tells the life of a connection and of a request.
 
+mod access;
 mod build;
 mod certificate_watch;
 mod certificates;

@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    access::{Access, AccessLink},
     build::{BuildError, Builder, Finding},
     certificate_watch::CertificateWatch,
     certificates::StoreAccess,
@@ -149,6 +150,11 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let mut loader = Loader::new(config.clone(), builder);
     let (built, files) = loader.load().map_err(StartError::Load)?;
 
+    let access = Access::new(&config, &stores, cores.get()).map_err(io::Error::from)?;
+    {
+        let _entered = runtime.enter();
+        access.obey(&stores, String::new());
+    }
     let (engine, requests) = Engine::new(config.clone());
     let watch = CertificateWatch::new(stores.clone(), engine.requests());
     let api = Arc::new(ControlApi::new(
@@ -179,6 +185,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
             counters: registry.worker(),
             access_log: access_log.clone(),
             control: control.clone(),
+            access: AccessLink::new(access.clone(), runtime.handle().clone()),
             orders: received,
         };
         let gone = gone.clone();

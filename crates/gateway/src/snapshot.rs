@@ -14,12 +14,13 @@ use std::{
     time::Duration,
 };
 
-use portcullis_apidef::{Api, Protocol, Scheme, UpstreamTls, policies::PolicySet};
+use portcullis_apidef::{Api, Protocol, Rate, Scheme, UpstreamTls, policies::PolicySet};
 use portcullis_policy::{RouteTable, TcpTable};
 use portcullis_tls::server::ServerConfig;
 use regex::Regex;
 
 use crate::{
+    access::window::Window,
     observe::CertificateExpiry,
     proxy::pool::{Endpoint, Http2Use},
 };
@@ -106,6 +107,18 @@ pub struct RunningApi {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Deadlines by path, first match wins.
     pub timeouts: Vec<PathTimeout>,
+    /// How often all callers together may call it.
+    pub rate: Option<ApiRate>,
+}
+
+/// The rate of an API as a whole.
+pub struct ApiRate {
+    /// How many in what time.
+    pub rate: Rate,
+    /// Where this node counts.
+    pub window: Arc<Window>,
+    /// Where nodes count together.
+    pub name: String,
 }
 
 /// A deadline for some requests of an API.

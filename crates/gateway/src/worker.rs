@@ -16,6 +16,7 @@ use std::{
 use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
+    access::AccessLink,
     connection,
     control_link::ControlLink,
     live::Live,
@@ -59,6 +60,8 @@ pub struct Worker {
     pub access_log: AccessLog,
     /// Where Control API requests are answered.
     pub control: ControlLink,
+    /// Who may call, and how often.
+    pub access: AccessLink,
     live: Arc<Live>,
     held: RefCell<Rc<Held>>,
     pools: RefCell<Vec<Option<Rc<Pool>>>>,
@@ -175,6 +178,8 @@ pub struct WorkerSeed {
     pub access_log: AccessLog,
     /// Where Control API requests are answered.
     pub control: ControlLink,
+    /// Who may call, and how often.
+    pub access: AccessLink,
     /// What it is told.
     pub orders: mpsc::UnboundedReceiver<Order>,
 }
@@ -207,6 +212,7 @@ async fn work(seed: WorkerSeed) {
         counters: seed.counters,
         access_log: seed.access_log,
         control: seed.control,
+        access: seed.access,
         live: seed.live,
         held: RefCell::new(held),
         pools: RefCell::default(),
@@ -270,9 +276,10 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, port: u16) {
     }
 }
 
-/// Closes idle upstream connections and lets go of a snapshot that nobody asks for.
+/// Closes idle upstream connections, forgets sessions and lets go of a snapshot that nobody asks for.
 async fn keep_house(worker: Rc<Worker>) {
     let mut swept = Instant::now();
+    let mut forgot = swept;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         worker.snapshot();
@@ -281,6 +288,10 @@ async fn keep_house(worker: Rc<Worker>) {
             swept = now;
             let pools: Vec<_> = worker.pools.borrow().iter().flatten().cloned().collect();
             pools.iter().for_each(|pool| pool.expire(now));
+        }
+        if now - forgot >= worker.access.sweep_interval() {
+            forgot = now;
+            worker.access.sweep();
         }
     }
 }

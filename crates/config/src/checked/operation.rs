@@ -221,6 +221,8 @@ pub struct Identity {
     pub session_lifetime_respects_key_expiration: bool,
     /// How long a key is remembered; `None` asks the store every time.
     pub session_cache: Option<Duration>,
+    /// How long a known key goes on while the store does not answer.
+    pub session_grace: Duration,
     /// How often forgotten keys are swept out.
     pub session_cache_eviction: Duration,
     /// Count requests in Redis.
@@ -257,6 +259,9 @@ impl Identity {
                 .bool("session_lifetime_respects_key_expiration"),
             session_cache: Some(cached)
                 .filter(|_| !settings.bool("local_session_cache.disable_cached_session_state")),
+            session_grace: settings
+                .duration("portcullis.session_grace")
+                .unwrap_or_default(),
             session_cache_eviction: settings
                 .duration("local_session_cache.cached_session_eviction")
                 .unwrap_or(ten_seconds),

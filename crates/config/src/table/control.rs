@@ -167,9 +167,8 @@ pub(super) const CONTROL: Section = Section {
             "OVERRIDEMESSAGES",
             Kind::Messages,
             "{}",
-            "Text and status of error answers, by message id.",
+            "Text and status of error answers, by message id: `auth.auth_field_missing` and `auth.key_not_found`; other ids have no effect.",
         )
-        .not_yet("own error messages")
         .without_env(),
         tyk(
             "event_handlers",

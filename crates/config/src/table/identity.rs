@@ -111,24 +111,21 @@ pub(super) const IDENTITY: Section = Section {
             Kind::Bool,
             "false",
             "Asks the store at every request instead of remembering keys for seconds.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "local_session_cache.cached_session_timeout",
             "LOCALSESSIONCACHE_CACHEDSESSIONTIMEOUT",
             Kind::Seconds(0),
             "0",
             "How long a key is remembered; 0 means 10.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "local_session_cache.cached_session_eviction",
             "LOCALSESSIONCACHE_CACHESESSIONEVICTION",
             Kind::Seconds(0),
             "0",
             "How often forgotten keys are swept out; 0 means 10.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "enable_redis_rolling_limiter",
             "ENABLEREDISROLLINGLIMITER",

@@ -132,6 +132,13 @@ pub(super) const OWN: Section = Section {
             "Form of access log lines.",
         ),
         own(
+            "portcullis.session_grace",
+            "SESSION_GRACE",
+            Kind::Seconds(0),
+            "300",
+            "How long a key that was read before goes on working while the store does not answer; 0 means not at all.",
+        ),
+        own(
             "portcullis.log_format",
             "LOG_FORMAT",
             Kind::Choice(&["", "json", "text"]),

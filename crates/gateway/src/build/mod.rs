@@ -20,24 +20,28 @@ use std::{
     time::SystemTime,
 };
 
-use portcullis_apidef::{Api, Authentication, DefinitionFile, Protocol, Scheme};
+use portcullis_apidef::{
+    Api, Authentication, DefinitionFile, Protocol, Rate, Scheme,
+};
 use portcullis_config::GatewayConfig;
 use portcullis_policy::{
     Answer, Candidate, ExplainedRoute, Quarantined, RouteOptions, RouteTable, TcpTable,
     path_pattern, port_protocols,
 };
+use portcullis_store::token;
 use portcullis_tls::{CipherList, TicketKeys, VersionRange};
 use regex::Regex;
 
 pub use self::serving::Update;
 use self::{endpoints::Endpoints, serving::Served, tls_settings::TlsSettings};
 use crate::{
+    access::window::Window,
     certificates::{Certificates, StoreAccess},
     control::QuarantineEntry,
     definitions::UnreadableFile,
     observe::Registry,
     policies::LoadedPolicies,
-    snapshot::{HttpService, PathTimeout, Port, RunningApi, Service, Snapshot},
+    snapshot::{ApiRate, HttpService, PathTimeout, Port, RunningApi, Service, Snapshot},
 };
 
 /// Something worth saying about a snapshot that stands all the same.
@@ -103,6 +107,8 @@ pub struct Builder {
     explains: bool,
     generation: u64,
     policies: LoadedPolicies,
+    /// Counters of APIs as a whole, which outlive snapshots.
+    rates: HashMap<String, Arc<Window>>,
 }
 
 impl Builder {
@@ -142,6 +148,7 @@ impl Builder {
             explains: false,
             generation: 0,
             policies: LoadedPolicies::default(),
+            rates: HashMap::new(),
             config,
         })
     }
@@ -438,6 +445,17 @@ impl Builder {
         })
     }
 
+    fn api_rate(&mut self, api: &Api, rate: Rate) -> ApiRate {
+        let window = self.rates.entry(api.id.clone()).or_default().clone();
+        let counted_as = format!("apilimiter-{}{}", api.org_id, api.id);
+        let name = token::stored_name(&counted_as, self.config.identity.hash_keys);
+        ApiRate {
+            rate,
+            window,
+            name: format!("rate-limit-{name}"),
+        }
+    }
+
     /// An API ready to run, or why it must not.
     fn run(&mut self, api: &Api) -> Result<Arc<RunningApi>, String> {
         if !api.protections.is_empty() {
@@ -447,10 +465,14 @@ impl Builder {
                 missing.join(", ")
             ));
         }
-        if api.authentication != Authentication::Keyless || api.limits.rate.is_some() {
-            return Err("its authentication or rate limit is not enforced by this version".into());
-        }
         let raw = matches!(api.listener.protocol, Some(Protocol::Tcp | Protocol::Tls));
+        if raw && (api.authentication != Authentication::Keyless || api.limits.rate.is_some()) {
+            return Err(
+                "keys and rate limits are for HTTP, its protocol is not; set use_keyless and leave \
+                 global_rate_limit out if everybody may connect"
+                    .into(),
+            );
+        }
         let mut endpoints = Vec::with_capacity(api.upstream.targets.len());
         for target in &api.upstream.targets {
             match (target.scheme, raw) {
@@ -486,6 +508,7 @@ impl Builder {
             slot,
             endpoints,
             timeouts,
+            rate: api.limits.rate.map(|rate| self.api_rate(api, rate)),
         }))
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         answer::Answer,
         client::{ClientError, Http1Client},
         exchange::Client,
-        plan::{self, Plan},
+        plan::{self, Plan, Planned},
         record::Record,
         tunnel,
         upstream::Http1Upstream,
@@ -140,7 +140,7 @@ async fn request(
 
 /// What is kept of a head once its bytes are gone.
 struct Read {
-    plan: Plan,
+    plan: Planned,
     control: Option<ControlRequest>,
     framing: Framing,
     http10: bool,
@@ -222,12 +222,15 @@ fn decide(
     let held = worker.snapshot();
     let plan = match held.snapshot.ports.get(&peer.listener) {
         Some(port) => match &*port.service {
-            Service::Http(service) => plan::plan(worker, port, service, peer, &view),
+            Service::Http(service) => {
+                plan::plan(worker, &held.snapshot, port, service, peer, &view)
+            }
             Service::Tcp { .. } => plan::gone(),
         },
         None => plan::gone(),
     };
-    let control = matches!(plan, Plan::Control).then(|| proxy::control_request(&view, peer));
+    let control = matches!(plan, Planned::Decided(Plan::Control))
+        .then(|| proxy::control_request(&view, peer));
     Read {
         plan,
         control,
@@ -254,7 +257,7 @@ async fn answer(
     client.head_request = read.head_request;
     client.keep_alive = read.keep_alive;
     client.expects_continue = read.expects_continue;
-    let switched = match read.plan {
+    let switched = match plan::settle(worker, read.plan).await {
         Plan::Answer(refusal) => {
             record.refused(&refusal);
             client.answer(&refusal.answer);
@@ -276,6 +279,7 @@ async fn answer(
             }
         }
         Plan::Forward(job) => {
+            client.quota = job.quota;
             match proxy::forward(worker, &job, &mut client, record, deadline).await {
                 Forwarded::Answered => None,
                 Forwarded::Refused(answer) => {
@@ -425,6 +429,7 @@ fn client<'c>(
         head_request: false,
         expects_continue: false,
         keep_alive: true,
+        quota: None,
     }
 }
 

@@ -160,33 +160,31 @@ async fn stream(
             .get(&peer.listener)
             .map(|port| (port, &*port.service))
         {
-            Some((port, Service::Http(service))) => plan::plan(worker, port, service, peer, &view),
+            Some((port, Service::Http(service))) => {
+                plan::plan(worker, &held.snapshot, port, service, peer, &view)
+            }
             _ => plan::gone(),
         }
     };
     let mut client = Http2Client::new(body, respond, head_request);
-    let result = match plan {
+    let result = match plan::settle(worker, plan).await {
         Plan::Answer(refusal) => {
             record.refused(&refusal);
             client.answer(&refusal.answer)
         }
         Plan::Control => ask_control(worker, &mut client, &view, peer, &mut record).await,
-        Plan::Forward(job) => match proxy::forward(
-            worker,
-            &job,
-            &mut client,
-            &mut record,
-            &mut worker.timers.never(),
-        )
-        .await
-        {
-            Forwarded::Answered => Ok(()),
-            Forwarded::Refused(answer) => client.answer(&answer),
-            Forwarded::Switched(_) | Forwarded::Broken => {
-                client.reset(Reason::INTERNAL_ERROR);
-                Ok(())
+        Plan::Forward(job) => {
+            client.quota = job.quota;
+            let deadline = &mut worker.timers.never();
+            match proxy::forward(worker, &job, &mut client, &mut record, deadline).await {
+                Forwarded::Answered => Ok(()),
+                Forwarded::Refused(answer) => client.answer(&answer),
+                Forwarded::Switched(_) | Forwarded::Broken => {
+                    client.reset(Reason::INTERNAL_ERROR);
+                    Ok(())
+                }
             }
-        },
+        }
     };
     if let Err(error) = result {
         tracing::debug!(client = %peer.address, %error, "HTTP/2 stream failed");

@@ -21,7 +21,9 @@ mod registry;
 mod text;
 mod trace;
 
-pub use access::{AccessLog, AccessLogWriter, AccessRecord, RecordApi, RecordError, RecordTls};
+pub use access::{
+    AccessLog, AccessLogWriter, AccessRecord, RecordApi, RecordError, RecordKey, RecordTls,
+};
 pub use counters::WorkerCounters;
 pub use flag::ResponseFlag;
 pub use registry::{ApiTotals, CertificateExpiry, Registry};

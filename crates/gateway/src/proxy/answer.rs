@@ -15,6 +15,8 @@ pub struct Answer {
     pub body: Cow<'static, str>,
     /// Send `X-Generator`.
     pub generator: bool,
+    /// `WWW-Authenticate`.
+    pub authenticate: Option<Box<str>>,
 }
 
 /// How a client wants errors written.
@@ -63,6 +65,7 @@ impl ErrorStyle {
             content_type: self.xml_type.unwrap_or("application/json"),
             body: body.into(),
             generator: !self.hide_generator,
+            authenticate: None,
         }
     }
 }
@@ -75,6 +78,7 @@ impl Answer {
             content_type: "text/plain; charset=utf-8",
             body: body.into(),
             generator: false,
+            authenticate: None,
         }
     }
 }

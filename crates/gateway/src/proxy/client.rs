@@ -13,10 +13,11 @@ use portcullis_tls::buffer::CHUNK_SIZE;
 use super::{
     answer::Answer,
     exchange::Client,
-    forward::{forwardable_trailers, to_http2_response, write_http1_response},
+    forward::{ResponseHead, forwardable_trailers, to_http2_response, write_http1_response},
     view::ResponseView,
 };
 use crate::{
+    access::count::QuotaLeft,
     http1::{
         Framing,
         body::BodyError,
@@ -74,6 +75,8 @@ pub struct Http1Client<'c> {
     pub expects_continue: bool,
     /// Another request may follow on the connection.
     pub keep_alive: bool,
+    /// What the response tells of a quota.
+    pub quota: Option<QuotaLeft>,
 }
 
 impl Http1Client<'_> {
@@ -113,6 +116,11 @@ fn write_answer_head(
     .expect("writing to memory cannot fail");
     if answer.generator {
         out.extend_from_slice(b"X-Generator: portcullis\r\n");
+    }
+    if let Some(challenge) = &answer.authenticate {
+        for part in ["WWW-Authenticate: ", challenge, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
     }
     if !keep_alive {
         out.extend_from_slice(b"Connection: close\r\n");
@@ -181,7 +189,11 @@ impl Client for Http1Client<'_> {
             write_switch(out, view);
             return Ok(());
         }
-        let framing = write_http1_response(out, view, self.http10, !self.keep_alive, !bodiless);
+        let head = ResponseHead {
+            view,
+            quota: self.quota,
+        };
+        let framing = write_http1_response(out, &head, self.http10, !self.keep_alive, !bodiless);
         self.writer.frame(framing);
         Ok(())
     }
@@ -231,6 +243,8 @@ pub struct Http2Client {
     /// Content bytes the response still owes, where its head said how many.
     owed: Option<u64>,
     ended: bool,
+    /// What the response tells of a quota.
+    pub quota: Option<QuotaLeft>,
 }
 
 impl Http2Client {
@@ -245,6 +259,7 @@ impl Http2Client {
             head_request,
             owed: None,
             ended: false,
+            quota: None,
         }
     }
 
@@ -263,6 +278,9 @@ impl Http2Client {
             );
         if answer.generator {
             response = response.header("x-generator", "portcullis");
+        }
+        if let Some(challenge) = &answer.authenticate {
+            response = response.header("www-authenticate", &**challenge);
         }
         let bodiless = self.head_request || answer.body.is_empty();
         let mut stream = self.respond.send_response(response.body(())?, bodiless)?;
@@ -318,7 +336,10 @@ impl Client for Http2Client {
     }
 
     fn begin(&mut self, view: &ResponseView<'_>) -> Result<(), ClientError> {
-        let response = to_http2_response(view)?;
+        let response = to_http2_response(&ResponseHead {
+            view,
+            quota: self.quota,
+        })?;
         let bodiless = self.head_request || view.status == 204 || view.status == 304;
         self.ended = bodiless || view.framing == Framing::Length(0);
         self.owed = match view.framing {

@@ -10,7 +10,10 @@ use std::{io::Write as _, str};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 
 use super::view::{Fields, Peer, RequestView, ResponseView};
-use crate::http1::{Framing, head::list};
+use crate::{
+    access::{count::QuotaLeft, credentials::without_cookie},
+    http1::{Framing, head::list},
+};
 
 /// A request head ready for an upstream.
 pub struct UpstreamRequest<'a> {
@@ -26,8 +29,10 @@ pub struct UpstreamRequest<'a> {
     pub path: &'a str,
     /// Query for the upstream.
     pub query: Option<&'a str>,
-    /// A field that named the version and must not travel on, lower case.
-    pub drop_field: Option<&'a str>,
+    /// Fields that must not travel on: one that named the version, and those of credentials.
+    pub drop_fields: [Option<&'a str>; 3],
+    /// A cookie that must not.
+    pub drop_cookie: Option<&'a str>,
     /// The protocol switch the client asked for and the gateway allows.
     pub upgrade: Option<&'a str>,
     /// The connection must not be kept.
@@ -126,12 +131,22 @@ impl UpstreamRequest<'_> {
                     .iter()
                     .any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
                 || self
-                    .drop_field
-                    .is_some_and(|dropped| name.eq_ignore_ascii_case(dropped))
+                    .drop_fields
+                    .iter()
+                    .flatten()
+                    .any(|dropped| name.eq_ignore_ascii_case(dropped))
                 || name.eq_ignore_ascii_case("traceparent")
                     && !crate::observe::is_traceparent(value);
-            if !ends_here {
-                each(name, value);
+            if ends_here {
+                return;
+            }
+            match self.drop_cookie {
+                Some(dropped) if name.eq_ignore_ascii_case("cookie") => {
+                    if let Some(kept) = without_cookie(value, dropped) {
+                        each(name, &kept);
+                    }
+                }
+                _ => each(name, value),
             }
         });
     }
@@ -185,14 +200,23 @@ impl Cookies {
     }
 }
 
+/// A response head, and what the gateway adds to it.
+pub struct ResponseHead<'r> {
+    /// As it came.
+    pub view: &'r ResponseView<'r>,
+    /// What it tells of a quota.
+    pub quota: Option<QuotaLeft>,
+}
+
 /// Writes a response head as HTTP/1.1 for a client and says how its body is framed.
 pub fn write_http1_response(
     out: &mut Vec<u8>,
-    view: &ResponseView<'_>,
+    head: &ResponseHead<'_>,
     http10: bool,
     close: bool,
     body_follows: bool,
 ) -> Framing {
+    let view = head.view;
     write!(out, "HTTP/1.1 {} ", view.status).expect("writing to memory cannot fail");
     let reason = match view.reason {
         "" => http::StatusCode::from_u16(view.status)
@@ -203,7 +227,7 @@ pub fn write_http1_response(
     };
     out.extend_from_slice(reason.as_bytes());
     out.extend_from_slice(b"\r\n");
-    each_response_field(view, &mut |name, value| {
+    each_response_field(head, &mut |name, value| {
         push_field(out, name.as_bytes(), value);
     });
     let framing = match view.framing {
@@ -234,13 +258,13 @@ pub fn write_http1_response(
 ///
 /// # Errors
 /// When the status is none.
-pub fn to_http2_response(view: &ResponseView<'_>) -> Result<http::Response<()>, http::Error> {
+pub fn to_http2_response(head: &ResponseHead<'_>) -> Result<http::Response<()>, http::Error> {
     let mut response = http::Response::builder()
-        .status(view.status)
+        .status(head.view.status)
         .version(Version::HTTP_2)
         .body(())?;
     let fields = response.headers_mut();
-    each_response_field(view, &mut |name, value| append(fields, name, value));
+    each_response_field(head, &mut |name, value| append(fields, name, value));
     Ok(response)
 }
 
@@ -262,17 +286,37 @@ pub fn forwardable_trailers(mut trailers: HeaderMap) -> HeaderMap {
     trailers
 }
 
-fn each_response_field(view: &ResponseView<'_>, each: &mut dyn FnMut(&str, &[u8])) {
-    let named = named_by_connection(view.fields);
-    view.fields.visit(&mut |name, value| {
+fn each_response_field(head: &ResponseHead<'_>, each: &mut dyn FnMut(&str, &[u8])) {
+    let named = named_by_connection(head.view.fields);
+    head.view.fields.visit(&mut |name, value| {
         let ends_here = is_hop_by_hop(name)
             || named
                 .iter()
-                .any(|option| option.eq_ignore_ascii_case(name.as_bytes()));
+                .any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+            || head.quota.is_some() && speaks_of_quota(name);
         if !ends_here {
             each(name, value);
         }
     });
+    if let Some(quota) = head.quota {
+        let numbers = [quota.most, quota.remaining, quota.renews];
+        for (name, number) in QUOTA_FIELDS.into_iter().zip(numbers) {
+            each(name, number.to_string().as_bytes());
+        }
+    }
+}
+
+/// What responses tell of a quota; an upstream's own are replaced.
+const QUOTA_FIELDS: [&str; 3] = [
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+];
+
+fn speaks_of_quota(name: &str) -> bool {
+    QUOTA_FIELDS
+        .iter()
+        .any(|own| name.eq_ignore_ascii_case(own))
 }
 
 /// Fields about one hop.
@@ -379,7 +423,8 @@ mod tests {
             host: "up:1",
             path: "/p",
             query: view.query,
-            drop_field: None,
+            drop_fields: [None; 3],
+            drop_cookie: None,
             upgrade: None,
             close: false,
         };

@@ -1,11 +1,13 @@
 //! What to do with a request, decided before anything is sent anywhere.
 //!
 //! Order (inbound sheet 1.3, store sheet 2.1): the Control API's own paths, the size the request
-//! announces, a path that has one reading, the route, quarantine, the version. Everything here
-//! reads the snapshot and the request, does no I/O and cannot wait.
+//! announces, a path that has one reading, the route, quarantine, the version, who may call and how
+//! often. Everything in [`plan`] reads the snapshot and the request, does no I/O and cannot wait;
+//! [`settle`] waits where a key is not known yet.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc};
 
+use portcullis_apidef::Authentication;
 use portcullis_policy::{
     Answer as RouteAnswer, Cleaning, VersionDecision, VersionFacts, VersionStrip, clean_path,
 };
@@ -19,10 +21,34 @@ use super::{
     view::{Peer, RequestView},
 };
 use crate::{
+    access::{
+        self,
+        check::{Checked, Question, check},
+        count::QuotaLeft,
+        credentials::without_parameter,
+        live::LiveSession,
+        refusal::Refused,
+        settle::Settled,
+    },
     http1::Framing,
-    snapshot::{HttpService, Port, RunningApi},
+    snapshot::{HttpService, Port, RunningApi, Snapshot},
     worker::Worker,
 };
+
+/// What can be said of a request at once.
+pub enum Planned {
+    /// What to do with it.
+    Decided(Plan),
+    /// Its sender has to be asked for first.
+    Asking(Box<Asking>),
+}
+
+/// A request whose sender is not known yet.
+pub struct Asking {
+    question: Question,
+    job: Box<Job>,
+    client: IpAddr,
+}
 
 /// What to do with a request.
 pub enum Plan {
@@ -40,6 +66,8 @@ pub struct Refusal {
     pub answer: Answer,
     /// The API that refused, if it came that far.
     pub api: Option<Arc<RunningApi>>,
+    /// Who sent it, as far as it is known.
+    pub session: Option<Arc<LiveSession>>,
 }
 
 /// A request ready for its upstream.
@@ -66,19 +94,24 @@ pub struct Job {
     pub bounds: Bounds,
     /// How its errors are written.
     pub style: ErrorStyle,
+    /// Who sent it, where that was asked.
+    pub session: Option<Arc<LiveSession>>,
+    /// What the response tells of the sender's quota.
+    pub quota: Option<QuotaLeft>,
 }
 
 /// Decides what to do with a request.
 pub fn plan(
     worker: &Worker,
+    snapshot: &Snapshot,
     port: &Port,
     service: &HttpService,
     peer: &Peer,
     view: &RequestView<'_>,
-) -> Plan {
+) -> Planned {
     let settings = &worker.settings;
     if port.control && worker.control.owns(view.path) {
-        return Plan::Control;
+        return Planned::Decided(Plan::Control);
     }
     let style = ErrorStyle::of(view, settings.hide_generator);
     if let Framing::Length(length) = view.framing
@@ -159,6 +192,20 @@ pub fn plan(
         }
     }
 
+    let after_listen = || found.path_after_listen(&path);
+    let checked = check(&worker.access, api, &snapshot.policies, view, after_listen);
+    let (session, question) = match checked {
+        Checked::Pass(session) => (session, None),
+        Checked::Refused(refused, session) => {
+            return Planned::Decided(denied(worker, api, refused, session, style, peer.address));
+        }
+        Checked::Ask(question) => (None, Some(question)),
+    };
+    let strip = Strip::of(&api.api.authentication);
+    if let (Some(name), Some(raw)) = (strip.query, &query) {
+        query = without_parameter(raw, name).map(Cow::Owned);
+    }
+
     let turn = if api.endpoints.len() > 1 {
         worker.next_turn() % api.endpoints.len()
     } else {
@@ -195,7 +242,8 @@ pub fn plan(
         },
         path: &upstream_path,
         query: query.as_deref(),
-        drop_field: drop_field.as_deref(),
+        drop_fields: [drop_field.as_deref(), strip.fields[0], strip.fields[1]],
+        drop_cookie: strip.cookie,
         upgrade: view.upgrade.filter(|_| switch),
         close: settings.upstream_close,
     };
@@ -211,7 +259,7 @@ pub fn plan(
         },
     };
     let total = api.timeout(view.method, &path_for_timeouts(&found, &path));
-    Plan::Forward(Box::new(Job {
+    let job = Box::new(Job {
         api: api.clone(),
         endpoint: endpoint.clone(),
         head,
@@ -234,7 +282,101 @@ pub fn plan(
             request_body: settings.max_request_body,
         },
         style,
-    }))
+        session,
+        quota: None,
+    });
+    match question {
+        None => Planned::Decided(Plan::Forward(job)),
+        Some(question) => Planned::Asking(Box::new(Asking {
+            question: *question,
+            job,
+            client: peer.address,
+        })),
+    }
+}
+
+/// Waits until it is known what to do with a request.
+pub async fn settle(worker: &Rc<Worker>, planned: Planned) -> Plan {
+    match planned {
+        Planned::Decided(plan) => plan,
+        // Boxed: most requests meet nothing of it.
+        Planned::Asking(asking) => Box::pin(answered(worker, *asking)).await,
+    }
+}
+
+async fn answered(worker: &Rc<Worker>, asking: Asking) -> Plan {
+    let Asking {
+        question,
+        mut job,
+        client,
+    } = asking;
+    let Settled { outcome, session } = access::settle::settle(worker, question).await;
+    match outcome {
+        Ok(quota) => {
+            job.session = session;
+            job.quota = quota;
+            Plan::Forward(job)
+        }
+        Err(refused) => denied(worker, &job.api, refused, session, job.style, client),
+    }
+}
+
+/// Credentials that do not travel on.
+#[derive(Default)]
+struct Strip<'a> {
+    fields: [Option<&'a str>; 2],
+    query: Option<&'a str>,
+    cookie: Option<&'a str>,
+}
+
+impl<'a> Strip<'a> {
+    fn of(authentication: &'a Authentication) -> Self {
+        let Authentication::Required(methods) = authentication else {
+            return Self::default();
+        };
+        if !methods.strip {
+            return Self::default();
+        }
+        let token = methods.token.as_ref();
+        Self {
+            fields: [
+                token.and_then(|places| places.header.as_deref()),
+                methods.basic.as_ref().map(|basic| basic.header.as_str()),
+            ],
+            query: token.and_then(|places| places.query.as_deref()),
+            cookie: token.and_then(|places| places.cookie.as_deref()),
+        }
+    }
+}
+
+/// A refusal for want of a right, and what the log says of it.
+fn denied(
+    worker: &Worker,
+    api: &Arc<RunningApi>,
+    refused: Refused,
+    session: Option<Arc<LiveSession>>,
+    style: ErrorStyle,
+    client: IpAddr,
+) -> Plan {
+    let key = session.as_ref().map_or("", |session| &session.masked);
+    let answer = worker
+        .access
+        .messages()
+        .answer(refused, style, &api.api.name);
+    tracing::info!(
+        prefix = "access",
+        %client,
+        api_id = %api.api.id,
+        org_id = %api.api.org_id,
+        key,
+        status = answer.status,
+        "request refused: {refused}"
+    );
+    Plan::Answer(Refusal {
+        answer,
+        api: Some(api.clone()),
+        session,
+    })
 }
 
 /// The path that deadlines are looked up by; nothing is computed for APIs without any.
@@ -243,12 +385,12 @@ fn path_for_timeouts<'p>(found: &portcullis_policy::Match<'_>, path: &'p str) ->
 }
 
 /// The plan for a request whose port has just left the snapshot.
-pub fn gone() -> Plan {
+pub fn gone() -> Planned {
     refuse(not_found(), None)
 }
 
 /// The plan for a request that contradicts itself.
-pub fn bad_request() -> Plan {
+pub fn bad_request() -> Planned {
     refuse(Answer::text(400, "Bad Request"), None)
 }
 
@@ -257,18 +399,18 @@ pub fn request_too_large() -> Answer {
     Answer::text(413, "Request Entity Too Large\n")
 }
 
-fn quarantined(style: ErrorStyle) -> Plan {
-    let answer = style.error(503, "API is not available");
-    Plan::Answer(Refusal { answer, api: None })
+fn quarantined(style: ErrorStyle) -> Planned {
+    refuse(style.error(503, "API is not available"), None)
 }
 
 fn not_found() -> Answer {
     Answer::text(404, "Not Found")
 }
 
-fn refuse(answer: Answer, api: Option<&Arc<RunningApi>>) -> Plan {
-    Plan::Answer(Refusal {
+fn refuse(answer: Answer, api: Option<&Arc<RunningApi>>) -> Planned {
+    Planned::Decided(Plan::Answer(Refusal {
         answer,
         api: api.cloned(),
-    })
+        session: None,
+    }))
 }

@@ -18,7 +18,8 @@ use super::{
     view::{Peer, RequestView},
 };
 use crate::{
-    observe::{AccessRecord, RecordApi, RecordError, RecordTls, ResponseFlag, trace_id},
+    access::live::LiveSession,
+    observe::{AccessRecord, RecordApi, RecordError, RecordKey, RecordTls, ResponseFlag, trace_id},
     snapshot::RunningApi,
     worker::Worker,
 };
@@ -49,6 +50,7 @@ struct Texts {
     trace_id: Option<String>,
     upstream: Option<String>,
     failure: Option<UpstreamTlsFailure>,
+    session: Option<Arc<LiveSession>>,
 }
 
 impl Record {
@@ -95,12 +97,14 @@ impl Record {
     /// The gateway answers it itself.
     pub fn refused(&mut self, refusal: &Refusal) {
         self.api.clone_from(&refusal.api);
+        self.session(refusal.session.as_ref());
         self.answered(refusal.answer.status, refusal.answer.body.len() as u64);
     }
 
     /// It goes to an upstream.
     pub fn forwarding(&mut self, job: &Job) {
         self.api = Some(job.api.clone());
+        self.session(job.session.as_ref());
         if let Some(texts) = &mut self.texts {
             let scheme = if job.endpoint.tls.is_some() {
                 "https"
@@ -108,6 +112,12 @@ impl Record {
                 "http"
             };
             texts.upstream = Some(format!("{scheme}://{}", job.endpoint.authority));
+        }
+    }
+
+    fn session(&mut self, session: Option<&Arc<LiveSession>>) {
+        if let Some(texts) = &mut self.texts {
+            texts.session = session.cloned();
         }
     }
 
@@ -214,6 +224,10 @@ impl Record {
             upstream_micros: upstream,
             total_micros: total,
             trace_id: texts.trace_id.as_deref(),
+            key: texts.session.as_ref().map(|session| RecordKey {
+                masked: &session.masked,
+                alias: &session.alias,
+            }),
             error: self.flag.map(|flag| RecordError {
                 flag,
                 target: texts

@@ -22,7 +22,7 @@ use std::{
 
 use portcullis_config::{LogFormat, Logs};
 
-pub use self::record::{AccessRecord, RecordApi, RecordError, RecordTls};
+pub use self::record::{AccessRecord, RecordApi, RecordError, RecordKey, RecordTls};
 use self::{line::Line, record::Fields};
 
 /// Lines that may wait for the writer.

@@ -50,6 +50,8 @@ pub struct AccessRecord<'r> {
     pub total_micros: u64,
     /// Trace id of a valid `traceparent`.
     pub trace_id: Option<&'r str>,
+    /// Who sent it.
+    pub key: Option<RecordKey<'r>>,
     /// Why it failed, if it did.
     pub error: Option<RecordError<'r>>,
 }
@@ -63,6 +65,15 @@ pub struct RecordApi<'r> {
     pub name: &'r str,
     /// `org_id`.
     pub org_id: &'r str,
+}
+
+/// The key a request came with.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordKey<'r> {
+    /// Its token, masked.
+    pub masked: &'r str,
+    /// Its human name, empty when it has none.
+    pub alias: &'r str,
 }
 
 /// TLS between client and gateway.
@@ -99,8 +110,10 @@ pub(super) struct Fields(u64);
 
 impl Fields {
     /// All names, in the order of a line.
-    pub(super) const NAMES: [&'static str; 32] = [
+    pub(super) const NAMES: [&'static str; 34] = [
+        "alias",
         "api_id",
+        "api_key",
         "api_name",
         "client_ip",
         "host",
@@ -172,8 +185,16 @@ impl AccessRecord<'_> {
         line.text("level", b"info");
         line.text("prefix", b"access-log");
         let mut w = Writer { fields, line };
+        if let Some(key) = &self.key {
+            w.optional("alias", Some(key.alias).filter(|alias| !alias.is_empty()));
+        }
         if let Some(api) = &self.api {
             w.text("api_id", api.id);
+        }
+        if let Some(key) = &self.key {
+            w.text("api_key", key.masked);
+        }
+        if let Some(api) = &self.api {
             w.text("api_name", api.name);
         }
         w.show("client_ip", self.client);
@@ -327,6 +348,10 @@ pub(super) mod tests {
             }),
             upstream_address: Some("http://10.0.0.1:80/7"),
             upstream_micros: Some(2_500),
+            key: Some(RecordKey {
+                masked: "****cdef",
+                alias: "anna",
+            }),
             total_micros: 4_900,
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
             error: None,

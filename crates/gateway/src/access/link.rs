@@ -1,0 +1,148 @@
+//! How one worker reaches what all share: its own memory, and questions handed over to the control side.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis_apidef::{Basic, policies::PolicySet, session::SecretText};
+use tokio::runtime::Handle;
+
+use super::{
+    Access, Lookup, PAUSE,
+    count::{Counting, QuotaLeft},
+    live::LiveSession,
+    memory::{Known, Memory},
+    refusal::{Messages, Refused},
+    share::Counted,
+    window::Millis,
+};
+
+/// A worker's side of [`Access`].
+pub struct AccessLink {
+    access: Arc<Access>,
+    runtime: Handle,
+    memory: Memory,
+}
+
+impl AccessLink {
+    /// A link of a worker that remembers nothing; what waits for the store runs on `runtime`.
+    pub fn new(access: Arc<Access>, runtime: Handle) -> Self {
+        Self {
+            access,
+            runtime,
+            memory: Memory::default(),
+        }
+    }
+
+    /// What refused requests are answered.
+    pub fn messages(&self) -> &Messages {
+        &self.access.settings.messages
+    }
+
+    /// Forgets what is of no use any more.
+    pub fn sweep(&self) {
+        self.memory.sweep(self.now(), self.access.settings.terms);
+    }
+
+    /// How often that is to be done.
+    pub fn sweep_interval(&self) -> Duration {
+        self.access.settings.sweep
+    }
+
+    pub(super) fn now(&self) -> Millis {
+        self.access.clock.now()
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.access.epoch()
+    }
+
+    pub(super) fn counted(&self, requests: f64, per: f64) -> Counted {
+        if self.access.settings.count_together {
+            Counted::Together
+        } else {
+            self.access.share.of(requests, per)
+        }
+    }
+
+    pub(super) fn look(&self, org: &str, presented: &str, now: Millis) -> Known {
+        self.memory.look(
+            org,
+            presented,
+            now,
+            self.epoch(),
+            self.access.settings.terms,
+        )
+    }
+
+    /// A session that may be used because the store does not answer.
+    pub(super) fn good_enough(
+        &self,
+        org: &str,
+        presented: &str,
+        policies: &Arc<PolicySet>,
+    ) -> Option<Arc<LiveSession>> {
+        let now = self.now();
+        match self.look(org, presented, now) {
+            Known::Session(session) | Known::Old(session)
+                if Arc::ptr_eq(&session.policies, policies) =>
+            {
+                session.not_before(now + PAUSE);
+                Some(session)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn keep(&self, org: &str, presented: &str, session: Arc<LiveSession>) {
+        let terms = self.access.settings.terms;
+        self.memory.keep(org, presented, session, self.now(), terms);
+    }
+
+    pub(super) fn keep_nobody(&self, org: &str, presented: &str, epoch: u64) {
+        let terms = self.access.settings.terms;
+        self.memory
+            .keep_nobody(org, presented, self.now(), epoch, terms);
+    }
+
+    /// True when a password is known to be right without hashing it.
+    pub(super) fn knows(
+        &self,
+        session: &LiveSession,
+        password: &SecretText,
+        basic: &Basic,
+    ) -> bool {
+        basic.memory.is_some() && session.knows(&self.access.key, password, self.now())
+    }
+
+    pub(super) async fn find(
+        &self,
+        org: &str,
+        presented: &str,
+        policies: &Arc<PolicySet>,
+    ) -> Lookup {
+        let (access, policies) = (self.access.clone(), policies.clone());
+        let (org, presented) = (org.to_owned(), presented.to_owned());
+        let work = async move { access.find(&org, &presented, &policies).await };
+        // A defect there must not let anybody in.
+        self.runtime.spawn(work).await.unwrap_or(Lookup::Away)
+    }
+
+    pub(super) async fn verify(
+        &self,
+        session: &Arc<LiveSession>,
+        password: SecretText,
+        memory: Option<Duration>,
+    ) -> bool {
+        let (access, session) = (self.access.clone(), session.clone());
+        let work = async move { access.verify(&session, password, memory).await };
+        self.runtime.spawn(work).await.unwrap_or(false)
+    }
+
+    pub(super) async fn count(&self, counting: Counting) -> Result<Option<QuotaLeft>, Refused> {
+        let access = self.access.clone();
+        let work = async move { access.count(counting).await };
+        self.runtime
+            .spawn(work)
+            .await
+            .unwrap_or(Err(Refused::StoreAway))
+    }
+}

@@ -1,0 +1,133 @@
+//! What a worker remembers of tokens it has met: no lock, no store, one look into a map.
+//!
+//! Invariants:
+//! - A session is used for [`Terms::fresh`] after it was read, and up to [`Terms::grace`] longer only
+//!   while the store does not answer; never once it is marked stale.
+//! - A token that nobody has is remembered for a second, until any key changes.
+//! - The number of entries is bounded.
+
+use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
+
+use super::{live::LiveSession, window::Millis};
+
+/// Most tokens a worker remembers.
+const MOST: usize = 1 << 16;
+
+/// How long a token is known to be nobody's.
+const NOBODY: Duration = Duration::from_secs(1);
+
+/// How long sessions are used.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Without asking again; zero asks every time.
+    pub fresh: Duration,
+    /// On top of that while the store does not answer.
+    pub grace: Duration,
+}
+
+/// Tokens of one worker.
+#[derive(Default)]
+pub struct Memory {
+    entries: RefCell<HashMap<Box<[u8]>, Entry>>,
+    /// The key of the entry asked for, so that asking allocates nothing.
+    key: RefCell<Vec<u8>>,
+}
+
+enum Entry {
+    Session(Arc<LiveSession>),
+    Nobody { at: Millis, epoch: u64 },
+}
+
+/// What is known of a token.
+pub enum Known {
+    /// Its session, good to use.
+    Session(Arc<LiveSession>),
+    /// Nobody has it.
+    Nobody,
+    /// Its session is too old to be used unless the store does not answer.
+    Old(Arc<LiveSession>),
+    /// Nothing.
+    Nothing,
+}
+
+impl Memory {
+    /// What is known of a token of an organisation. `epoch` counts changes of keys.
+    pub fn look(&self, org: &str, token: &str, now: Millis, epoch: u64, terms: Terms) -> Known {
+        let mut key = self.key.borrow_mut();
+        write_key(&mut key, org, token);
+        match self.entries.borrow().get(key.as_slice()) {
+            None => Known::Nothing,
+            Some(Entry::Nobody { at, epoch: then }) => {
+                if *then == epoch && now.since(*at) < NOBODY && !terms.fresh.is_zero() {
+                    Known::Nobody
+                } else {
+                    Known::Nothing
+                }
+            }
+            Some(Entry::Session(session)) => {
+                let age = now.since(session.loaded);
+                if session.is_stale() || age >= terms.fresh + terms.grace {
+                    Known::Nothing
+                } else if age < terms.fresh {
+                    Known::Session(session.clone())
+                } else {
+                    Known::Old(session.clone())
+                }
+            }
+        }
+    }
+
+    /// Remembers whose token it is.
+    pub fn keep(
+        &self,
+        org: &str,
+        token: &str,
+        session: Arc<LiveSession>,
+        now: Millis,
+        terms: Terms,
+    ) {
+        self.put(org, token, Entry::Session(session), now, terms);
+    }
+
+    /// Remembers that it is nobody's.
+    pub fn keep_nobody(&self, org: &str, token: &str, now: Millis, epoch: u64, terms: Terms) {
+        self.put(org, token, Entry::Nobody { at: now, epoch }, now, terms);
+    }
+
+    /// Forgets what is of no use any more.
+    pub fn sweep(&self, now: Millis, terms: Terms) {
+        let mut entries = self.entries.borrow_mut();
+        entries.retain(|_, entry| match entry {
+            Entry::Nobody { at, .. } => now.since(*at) < NOBODY,
+            Entry::Session(session) => {
+                !session.is_stale() && now.since(session.loaded) < terms.fresh + terms.grace
+            }
+        });
+        if entries.capacity() > 2 * entries.len() + 1024 {
+            entries.shrink_to_fit();
+        }
+    }
+
+    fn put(&self, org: &str, token: &str, entry: Entry, now: Millis, terms: Terms) {
+        if self.entries.borrow().len() >= MOST {
+            self.sweep(now, terms);
+            let mut entries = self.entries.borrow_mut();
+            if entries.len() >= MOST {
+                // Whoever is asked for again is looked up again.
+                entries.clear();
+            }
+        }
+        let mut key = self.key.borrow_mut();
+        write_key(&mut key, org, token);
+        self.entries
+            .borrow_mut()
+            .insert(key.as_slice().into(), entry);
+    }
+}
+
+fn write_key(key: &mut Vec<u8>, org: &str, token: &str) {
+    key.clear();
+    key.extend_from_slice(&org.len().to_le_bytes());
+    key.extend_from_slice(org.as_bytes());
+    key.extend_from_slice(token.as_bytes());
+}

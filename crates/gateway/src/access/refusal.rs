@@ -1,0 +1,209 @@
+//! Why a request is refused, and what its sender is told: the words of Tyk, byte for byte.
+//!
+//! Texts and statuses that have an id can be replaced by `override_messages`.
+
+use std::borrow::Cow;
+
+use portcullis_config::MessageOverride;
+use portcullis_policy::Denial;
+
+use crate::proxy::answer::{Answer, ErrorStyle};
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// No token came along.
+    TokenMissing,
+    /// Nobody has this token.
+    TokenUnknown,
+    /// No user name came along.
+    UserMissing,
+    /// User name and password cannot be read.
+    UserMalformed(&'static str),
+    /// User name or password is wrong.
+    UserUnknown,
+    /// The method that was to say who it is did not run.
+    NoSession,
+    /// The key is switched off.
+    Inactive,
+    /// The key's time is over.
+    Expired,
+    /// The key does not open this API.
+    Api,
+    /// The key does not open this path or method.
+    Url,
+    /// The key's rate is exceeded.
+    Rate,
+    /// The API's rate is exceeded.
+    ApiRate,
+    /// The key's quota is used up.
+    Quota,
+    /// Who it is or what is left cannot be known: the store is away.
+    StoreAway,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::TokenMissing => "no token came along",
+            Self::TokenUnknown => "authentication failed, nobody has this token",
+            Self::UserMissing => "no user name came along",
+            Self::UserMalformed(_) => "user name and password cannot be read",
+            Self::UserUnknown => "authentication failed, user name or password is wrong",
+            Self::NoSession => "the method that gives the session is not switched on",
+            Self::Inactive => "the key is switched off",
+            Self::Expired => "the key has expired",
+            Self::Api => "the key does not open this API",
+            Self::Url => "the key does not open this path or method",
+            Self::Rate => "the key's rate is exceeded",
+            Self::ApiRate => "the API's rate is exceeded",
+            Self::Quota => "the key's quota is used up",
+            Self::StoreAway => "the store does not answer",
+        })
+    }
+}
+
+/// Messages in force.
+#[derive(Debug, Clone)]
+pub struct Messages {
+    field_missing: Message,
+    key_not_found: Message,
+}
+
+#[derive(Debug, Clone)]
+struct Message {
+    status: u16,
+    text: Cow<'static, str>,
+}
+
+impl From<Denial> for Refused {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::Inactive => Self::Inactive,
+            Denial::Expired => Self::Expired,
+            Denial::Api => Self::Api,
+        }
+    }
+}
+
+impl Messages {
+    /// The built-in ones, some of them replaced.
+    pub fn of(overrides: &[(String, MessageOverride)]) -> Self {
+        let message = |id: &str, status, text| {
+            let mut message = Message {
+                status,
+                text: Cow::Borrowed(text),
+            };
+            for (_, own) in overrides.iter().filter(|(name, _)| name == id) {
+                if !own.message.is_empty() {
+                    message.text = Cow::Owned(own.message.clone());
+                }
+                message.status = own.code.unwrap_or(message.status);
+            }
+            message
+        };
+        Self {
+            field_missing: message(
+                "auth.auth_field_missing",
+                401,
+                "Authorization field missing",
+            ),
+            key_not_found: message(
+                "auth.key_not_found",
+                403,
+                "Access to this API has been disallowed",
+            ),
+        }
+    }
+
+    /// What the sender of a refused request to the API of this name is told.
+    pub fn answer(&self, refused: Refused, style: ErrorStyle, api_name: &str) -> Answer {
+        let (status, text) = match refused {
+            Refused::TokenMissing => (self.field_missing.status, &*self.field_missing.text),
+            Refused::TokenUnknown => (self.key_not_found.status, &*self.key_not_found.text),
+            Refused::UserMissing => (401, "Authorization field missing"),
+            Refused::UserMalformed(text) => (400, text),
+            Refused::UserUnknown => (401, "User not authorised"),
+            Refused::NoSession => (
+                400,
+                "Session state is missing or unset! Please make sure that auth headers are \
+                 properly applied",
+            ),
+            Refused::Inactive => (403, "Key is inactive, please renew"),
+            Refused::Expired => (401, "Key has expired, please renew"),
+            Refused::Api => (403, "Access to this API has been disallowed"),
+            Refused::Url => (403, "Access to this resource has been disallowed"),
+            Refused::Rate => (429, "Rate Limit Exceeded"),
+            Refused::ApiRate => (429, "API Rate Limit Exceeded"),
+            Refused::Quota => (403, "Quota exceeded"),
+            Refused::StoreAway => (503, "Key store is not available"),
+        };
+        let mut answer = style.error(status, text);
+        if matches!(refused, Refused::UserMissing | Refused::UserUnknown) {
+            answer.authenticate = Some(realm(api_name));
+        }
+        answer
+    }
+}
+
+/// `WWW-Authenticate` for an API; what could end the quoted text or the line is left out.
+fn realm(api_name: &str) -> Box<str> {
+    let name: String = api_name
+        .chars()
+        .filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\'))
+        .collect();
+    format!("Basic realm=\"{name}\"").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STYLE: ErrorStyle = ErrorStyle {
+        xml_type: None,
+        hide_generator: false,
+    };
+
+    #[test]
+    fn messages_with_an_id_can_be_replaced_in_text_and_status() {
+        let own = MessageOverride {
+            message: "Who are you?".into(),
+            code: None,
+        };
+        let other = MessageOverride {
+            message: String::new(),
+            code: Some(404),
+        };
+        let messages = Messages::of(&[
+            ("auth.auth_field_missing".into(), own),
+            ("auth.key_not_found".into(), other),
+        ]);
+        let answer = messages.answer(Refused::TokenMissing, STYLE, "");
+        assert_eq!(
+            (answer.status, &*answer.body),
+            (401, "{\n    \"error\": \"Who are you?\"\n}")
+        );
+        let answer = messages.answer(Refused::TokenUnknown, STYLE, "");
+        assert_eq!(answer.status, 404);
+        assert!(
+            answer
+                .body
+                .contains("Access to this API has been disallowed")
+        );
+        // The same text for a key without the right is another message.
+        assert_eq!(messages.answer(Refused::Api, STYLE, "").status, 403);
+    }
+
+    #[test]
+    fn only_a_missing_or_wrong_user_is_asked_for_a_password_and_a_name_cannot_break_the_header() {
+        let messages = Messages::of(&[]);
+        let answer = messages.answer(Refused::UserUnknown, STYLE, "a \"b\"\r\nX: y");
+        assert_eq!(answer.status, 401);
+        assert_eq!(
+            answer.authenticate.as_deref(),
+            Some("Basic realm=\"a bX: y\"")
+        );
+        let answer = messages.answer(Refused::TokenMissing, STYLE, "a");
+        assert_eq!(answer.authenticate, None);
+    }
+}

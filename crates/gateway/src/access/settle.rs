@@ -1,0 +1,197 @@
+//! The decision about a request after the store has been asked.
+//!
+//! The worker that serves the request waits here without being held up: what touches the store or
+//! hashes a password runs on the control side.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use portcullis_apidef::{Authentication, Basic, policies::PolicySet, session::SecretText};
+use portcullis_policy::Throttle;
+
+use super::{
+    Lookup,
+    check::{Limited, Open, Question, Remembered, chosen, limits, remembered},
+    count::{Counting, QuotaLeft},
+    live::LiveSession,
+    refusal::Refused,
+};
+use crate::{snapshot::RunningApi, worker::Worker};
+
+/// How long a request waits for a session.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What became of a request.
+pub struct Settled {
+    /// Whether it may pass, and what is left of its quota.
+    pub outcome: Result<Option<QuotaLeft>, Refused>,
+    /// Who sends it, as far as it is known.
+    pub session: Option<Arc<LiveSession>>,
+}
+
+/// Asks what has to be asked and decides.
+pub async fn settle(worker: &Rc<Worker>, question: Question) -> Settled {
+    let Question {
+        api,
+        policies,
+        method,
+        path,
+        open,
+    } = question;
+    let (session, first) = match open {
+        Open::Identity { user, token } => {
+            match identify(worker, &api, &policies, user, token).await {
+                Ok(session) => (Some(session), None),
+                Err(refused) => {
+                    return Settled {
+                        outcome: Err(refused),
+                        session: None,
+                    };
+                }
+            }
+        }
+        Open::Counting(session, counting) => (session, Some(Limited::Count(counting))),
+        Open::Throttled(session, throttle) => (session, Some(Limited::Throttled(throttle))),
+    };
+    let outcome = limited(worker, &api, session.as_ref(), first, &method, &path).await;
+    Settled { outcome, session }
+}
+
+/// Applies the limits, waiting and trying again where the key says so.
+async fn limited(
+    worker: &Rc<Worker>,
+    api: &Arc<RunningApi>,
+    session: Option<&Arc<LiveSession>>,
+    first: Option<Limited>,
+    method: &str,
+    path: &str,
+) -> Result<Option<QuotaLeft>, Refused> {
+    let decide = || limits(&worker.access, api, session, method, path);
+    let mut next = first.unwrap_or_else(decide);
+    let mut tries = 0;
+    loop {
+        let throttle = match next {
+            Limited::Pass => return Ok(None),
+            Limited::Refused(refused) => return Err(refused),
+            Limited::Throttled(throttle) => throttle,
+            Limited::Count(counting) => {
+                let throttle = counting.throttle;
+                match (count(worker, api, counting).await, throttle) {
+                    (Err(Refused::Rate), Some(throttle)) => throttle,
+                    (counted, _) => return counted,
+                }
+            }
+        };
+        if tries >= throttle.tries {
+            return Err(Refused::Rate);
+        }
+        tries += 1;
+        pause(worker, throttle).await;
+        next = decide();
+    }
+}
+
+async fn pause(worker: &Rc<Worker>, throttle: Throttle) {
+    // Nothing happens in the meantime, so the time is always over first.
+    let _ = worker
+        .timers
+        .within(throttle.interval, std::future::pending::<()>())
+        .await;
+}
+
+async fn count(
+    worker: &Rc<Worker>,
+    api: &RunningApi,
+    counting: Counting,
+) -> Result<Option<QuotaLeft>, Refused> {
+    let here = counting.api_rate_here;
+    let left = worker.access.count(counting).await?;
+    if let (Some(most), Some(limit)) = (here, &api.rate)
+        && !limit.window.take(worker.access.now(), limit.rate.per, most)
+    {
+        return Err(Refused::ApiRate);
+    }
+    Ok(left)
+}
+
+/// Who sends a request: basic authentication first, and every method must succeed.
+async fn identify(
+    worker: &Rc<Worker>,
+    api: &RunningApi,
+    policies: &Arc<PolicySet>,
+    user: Option<(String, SecretText)>,
+    token: Option<String>,
+) -> Result<Arc<LiveSession>, Refused> {
+    let Authentication::Required(methods) = &api.api.authentication else {
+        return Err(Refused::NoSession);
+    };
+    let org = &api.api.org_id;
+    let by_user = match (&methods.basic, user) {
+        (None, _) => None,
+        (Some(_), None) => return Err(Refused::UserMissing),
+        (Some(basic), Some((name, password))) => {
+            Some(user_session(worker, org, &name, password, basic, policies).await?)
+        }
+    };
+    let by_token = match (&methods.token, token) {
+        (None, _) => None,
+        (Some(_), None) => return Err(Refused::TokenMissing),
+        (Some(_), Some(token)) => match session(worker, org, &token, policies).await? {
+            Some(session) => Some(session),
+            None => return Err(Refused::TokenUnknown),
+        },
+    };
+    chosen(methods.identity, by_user, by_token).ok_or(Refused::NoSession)
+}
+
+async fn user_session(
+    worker: &Rc<Worker>,
+    org: &str,
+    name: &str,
+    password: SecretText,
+    basic: &Basic,
+    policies: &Arc<PolicySet>,
+) -> Result<Arc<LiveSession>, Refused> {
+    let Some(session) = session(worker, org, name, policies).await? else {
+        return Err(Refused::UserUnknown);
+    };
+    if worker.access.verify(&session, password, basic.memory).await {
+        Ok(session)
+    } else {
+        Err(Refused::UserUnknown)
+    }
+}
+
+/// The session of a token; `None` when nobody has it.
+async fn session(
+    worker: &Rc<Worker>,
+    org: &str,
+    presented: &str,
+    policies: &Arc<PolicySet>,
+) -> Result<Option<Arc<LiveSession>>, Refused> {
+    let access = &worker.access;
+    match remembered(access, org, presented, policies) {
+        Remembered::Session(session) => return Ok(Some(session)),
+        Remembered::Nobody => return Ok(None),
+        Remembered::Nothing => {}
+    }
+    let epoch = access.epoch();
+    let found = worker
+        .timers
+        .within(PATIENCE, access.find(org, presented, policies))
+        .await;
+    match found.unwrap_or(Lookup::Away) {
+        Lookup::Found(session) => {
+            access.keep(org, presented, session.clone());
+            Ok(Some(session))
+        }
+        Lookup::Nobody => {
+            access.keep_nobody(org, presented, epoch);
+            Ok(None)
+        }
+        // The line of questions may be long, and this one is known.
+        Lookup::Away => access
+            .good_enough(org, presented, policies)
+            .map(Some)
+            .ok_or(Refused::StoreAway),
+    }
+}
