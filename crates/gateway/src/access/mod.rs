@@ -33,6 +33,9 @@ pub mod share;
 pub mod signals;
 pub mod window;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{
         Arc,
@@ -142,7 +145,7 @@ impl Access {
         cores: usize,
     ) -> Result<Arc<Self>, openssl::error::ErrorStack> {
         Ok(Arc::new(Self {
-            sessions: Sessions::new(stores.engine().clone(), config.identity.clone()),
+            sessions: stores.sessions().clone(),
             engine: stores.engine().clone(),
             known: KnownSessions::default(),
             share: Share::default(),

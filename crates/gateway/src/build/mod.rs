@@ -20,9 +20,7 @@ use std::{
     time::SystemTime,
 };
 
-use portcullis_apidef::{
-    Api, Authentication, DefinitionFile, Protocol, Rate, Scheme,
-};
+use portcullis_apidef::{Api, Authentication, DefinitionFile, Protocol, Rate, Scheme};
 use portcullis_config::GatewayConfig;
 use portcullis_policy::{
     Answer, Candidate, ExplainedRoute, Quarantined, RouteOptions, RouteTable, TcpTable,

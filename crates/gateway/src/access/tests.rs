@@ -1,0 +1,152 @@
+//! Sessions in use, before a real store.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis_apidef::{
+    policies::{Policy, PolicySet},
+    session::SecretText,
+};
+use portcullis_store::{Condition, Embedded, Engine, Lifetime};
+
+use super::{Access, Lookup, live::LiveSession};
+use crate::stores::Stores;
+
+struct Bench {
+    access: Arc<Access>,
+    engine: Engine,
+    policies: Arc<PolicySet>,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let engine = Engine::Embedded(Embedded::open(dir.path()).expect("a store"));
+        let conf = dir.path().join("tyk.conf");
+        std::fs::write(&conf, r#"{"secret": "a secret of the tests"}"#).expect("it is written");
+        let config = portcullis_config::load(Some(&conf), [])
+            .expect("valid")
+            .config;
+        let stores = Stores::on(engine.clone(), &config);
+        Self {
+            access: Access::new(&config, &stores, 1).expect("random numbers"),
+            engine,
+            policies: Arc::default(),
+            _dir: dir,
+        }
+    }
+
+    async fn put(&self, name: &str, session: &str) {
+        self.engine
+            .set(
+                &format!("apikey-{name}"),
+                session.to_owned().into(),
+                Lifetime::Forever,
+                Condition::Always,
+            )
+            .await
+            .expect("it is written");
+    }
+
+    async fn find(&self, token: &str) -> Option<Arc<LiveSession>> {
+        match self.access.find("default", token, &self.policies).await {
+            Lookup::Found(session) => Some(session),
+            Lookup::Nobody => None,
+            Lookup::Away => panic!("the store is there"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_read_once_until_its_key_changes() {
+    let bench = Bench::new();
+    assert!(bench.find("mykey").await.is_none());
+    bench.put("mykey", r#"{"alias": "one"}"#).await;
+    let first = bench.find("mykey").await.expect("a session");
+    bench.put("mykey", r#"{"alias": "two"}"#).await;
+    let again = bench.find("mykey").await.expect("a session");
+    assert!(Arc::ptr_eq(&first, &again));
+    for name in ["mykey", "another name"] {
+        bench.access.keys_changed(&[name.to_owned()]);
+    }
+    assert!(first.is_stale());
+    let next = bench.find("mykey").await.expect("a session");
+    assert_eq!(next.alias, "two");
+    bench.access.anything_changed();
+    assert!(next.is_stale());
+}
+
+#[tokio::test]
+async fn a_policy_that_changes_or_goes_takes_effect_on_sessions_in_use() {
+    let mut bench = Bench::new();
+    let policy = |rate: u32| {
+        let text = format!(
+            r#"{{"org_id": "", "rate": {rate}, "per": 1, "active": true,
+                "access_rights": {{"a": {{"api_id": "a"}}}}}}"#
+        );
+        Policy::from_json(text.as_bytes()).expect("a policy").0
+    };
+    let set = |rate| {
+        let mut set = PolicySet::default();
+        set.insert("p", policy(rate));
+        Arc::new(set)
+    };
+    bench.put("mykey", r#"{"apply_policies": ["p"]}"#).await;
+    assert!(
+        bench.find("mykey").await.is_none(),
+        "nobody knows the policy"
+    );
+    let rate = |session: &LiveSession| {
+        let right = session.access.right("a", "", 0).expect("a right");
+        right.rate("GET", "/").expect("a rate").requests
+    };
+    bench.policies = set(5);
+    let session = bench.find("mykey").await.expect("a session");
+    assert_eq!(rate(&session), 5.0);
+    bench.policies = set(7);
+    let session = bench.find("mykey").await.expect("a session");
+    assert_eq!(rate(&session), 7.0);
+}
+
+#[tokio::test]
+async fn counters_outlive_the_sessions_that_count_in_them() {
+    let bench = Bench::new();
+    bench
+        .put(
+            "mykey",
+            r#"{"rate": 1, "per": 600, "access_rights": {"a": {}}}"#,
+        )
+        .await;
+    let now = bench.access.clock.now();
+    let first = bench.find("mykey").await.expect("a session");
+    assert!(first.rates[0].0.take(now, 600.0, 1));
+    bench.access.keys_changed(&["mykey".to_owned()]);
+    drop(first);
+    let next = bench.find("mykey").await.expect("a session");
+    assert!(!next.rates[0].0.take(now, 600.0, 1));
+}
+
+#[tokio::test]
+async fn a_password_that_was_right_is_known_until_it_changes_or_its_time_is_over() {
+    let bench = Bench::new();
+    bench
+        .put("anna", r#"{"basic_auth_data": {"password": "one"}}"#)
+        .await;
+    let session = bench.find("anna").await.expect("a session");
+    let (right, wrong) = (SecretText::new("one"), SecretText::new("two"));
+    let memory = Some(Duration::from_secs(60));
+    let access = &bench.access;
+    assert!(!access.verify(&session, wrong.clone(), memory).await);
+    assert!(access.verify(&session, right.clone(), memory).await);
+    let now = access.clock.now();
+    assert!(session.knows(&access.key, &right, now));
+    assert!(!session.knows(&access.key, &wrong, now));
+    assert!(!session.knows(&access.key, &right, now + Duration::from_secs(61)));
+    // A new password is not taken for the old one.
+    access.keys_changed(&["anna".to_owned()]);
+    bench
+        .put("anna", r#"{"basic_auth_data": {"password": "two"}}"#)
+        .await;
+    let session = bench.find("anna").await.expect("a session");
+    assert!(!session.knows(&access.key, &right, now));
+}
