@@ -96,7 +96,12 @@ fn what_it_prints_can_be_pasted_and_answers_over_tls_through_the_gateway() {
     );
     assert_eq!(quickstart.paste("/streams/stream").lines().count(), 10);
     let apis: serde_json::Value = serde_json::from_str(&quickstart.paste("/tyk/apis")).unwrap();
-    assert_eq!(apis.as_array().map(Vec::len), Some(2));
+    assert_eq!(apis.as_array().map(Vec::len), Some(3));
+    let made: serde_json::Value =
+        serde_json::from_str(&quickstart.paste("/tyk/keys/demo-key")).unwrap();
+    assert_eq!(made["status"], "ok");
+    let keyed: serde_json::Value = serde_json::from_str(&quickstart.paste("/key/hello")).unwrap();
+    assert_eq!(keyed["path"], "/hello");
 
     assert_eq!(quickstart.interrupt(), Some(0));
 }

@@ -2,6 +2,7 @@
 //!
 //! A new scene is a file here and a line in [`all`].
 
+mod authenticated;
 mod definitions;
 mod download;
 mod http2;
@@ -50,6 +51,7 @@ pub(crate) fn all() -> Vec<Box<dyn Scene>> {
         Box::new(download::Download),
         Box::new(idle::Idle),
         Box::new(definitions::Definitions),
+        Box::new(authenticated::Authenticated),
     ]
 }
 

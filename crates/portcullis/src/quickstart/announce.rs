@@ -14,6 +14,9 @@ pub fn text(dir: &Path, made: &Made, base: &str, upstream: SocketAddr) -> String
         false => "curl".to_owned(),
     };
     let conf = quoted(&dir.join("tyk.conf").display().to_string());
+    let secret = format!(
+        "-H \"X-Tyk-Authorization: $(sed -n 's/.*\"secret\": \"\\(.*\\)\".*/\\1/p' {conf})\""
+    );
     let mut text = String::new();
     let mut line = |line: &str| {
         text.push_str(line);
@@ -56,9 +59,18 @@ pub fn text(dir: &Path, made: &Made, base: &str, upstream: SocketAddr) -> String
         ),
         (
             "The APIs that are loaded, from the Control API",
+            format!("{curl} {secret} {base}/tyk/apis"),
+        ),
+        (
+            "A key named demo-key, which opens /key/ five times in ten seconds",
             format!(
-                "{curl} -H \"X-Tyk-Authorization: $(sed -n 's/.*\"secret\": \"\\(.*\\)\".*/\\1/p' {conf})\" {base}/tyk/apis"
+                "{curl} {secret} --data '{{\"org_id\": \"default\", \"rate\": 5, \"per\": 10, \
+                 \"access_rights\": {{\"key\": {{\"api_id\": \"key\"}}}}}}' {base}/tyk/keys/demo-key"
             ),
+        ),
+        (
+            "A request with that key; without it the answer is 401",
+            format!("{curl} -H 'Authorization: demo-key' {base}/key/hello"),
         ),
     ] {
         line(&format!("  # {what}"));
@@ -97,7 +109,7 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with("  curl "))
             .collect();
-        assert_eq!(commands.len(), 5);
+        assert_eq!(commands.len(), 7);
         for command in commands {
             assert!(
                 command.contains(r"--cacert '/tmp/it'\''s here/certs/ca.pem'"),

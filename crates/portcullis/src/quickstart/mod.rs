@@ -179,7 +179,7 @@ mod tests {
             })
             .collect();
         let parsed = portcullis_apidef::parse_files(&sources);
-        assert_eq!(parsed.len(), 2);
+        assert_eq!(parsed.len(), 3);
         for file in &parsed {
             let definition = file.result.as_ref().unwrap();
             assert_eq!(definition.warnings, [], "{}", file.name);

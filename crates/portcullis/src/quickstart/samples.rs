@@ -1,6 +1,7 @@
 //! `tyk.conf` and the sample APIs of a new directory.
 //!
-//! One definition is Classic, one is OAS, so that both can be looked at and changed.
+//! Two definitions are Classic, one is OAS, so that both can be looked at and changed. One of them
+//! asks for a key.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -31,6 +32,11 @@ pub fn ensure(
             "apps/streams.json",
             "OAS definition of /streams/",
             streams(upstream),
+        ),
+        (
+            "apps/key.json",
+            "Classic definition of /key/, which asks for a key",
+            key(upstream),
         ),
     ];
     place::directory(&dir.join("apps"))?;
@@ -103,6 +109,16 @@ fn echo(upstream: SocketAddr) -> Value {
             "strip_listen_path": true
         }
     })
+}
+
+fn key(upstream: SocketAddr) -> Value {
+    let mut definition = echo(upstream);
+    definition["name"] = "Key".into();
+    definition["api_id"] = "key".into();
+    definition["use_keyless"] = false.into();
+    definition["use_standard_auth"] = true.into();
+    definition["proxy"]["listen_path"] = "/key/".into();
+    definition
 }
 
 fn streams(upstream: SocketAddr) -> Value {
