@@ -16,7 +16,7 @@ use super::{
     credentials::{self, User},
     live::LiveSession,
     memory::Known,
-    refusal::Refused,
+    refusal::{Denied, Refused},
     share::Counted,
     window::{Millis, whole},
 };
@@ -27,7 +27,7 @@ pub enum Checked {
     /// It may pass, as this session.
     Pass(Option<Arc<LiveSession>>),
     /// It may not.
-    Refused(Refused, Option<Arc<LiveSession>>),
+    Denied(Denied),
     /// The store has to be asked.
     Ask(Box<Question>),
 }
@@ -87,12 +87,16 @@ pub fn check<'p>(
     let session = match methods.map(|methods| identify(link, api, policies, methods, view)) {
         None => None,
         Some(Identified::Session(session)) => Some(session),
-        Some(Identified::Refused(refused)) => return Checked::Refused(refused, None),
+        Some(Identified::Denied(denied)) => return Checked::Denied(denied),
         Some(Identified::Ask { user, token }) => return ask(Open::Identity { user, token }),
     };
     match limits(link, api, session.as_ref(), view.method, &path()) {
         Limited::Pass => Checked::Pass(session),
-        Limited::Refused(refused) => Checked::Refused(refused, session),
+        Limited::Refused(refused) => Checked::Denied(Denied {
+            refused,
+            session,
+            presented: None,
+        }),
         Limited::Throttled(throttle) => ask(Open::Throttled(session, throttle)),
         Limited::Count(counting) => ask(Open::Counting(session, counting)),
     }
@@ -100,7 +104,7 @@ pub fn check<'p>(
 
 enum Identified {
     Session(Arc<LiveSession>),
-    Refused(Refused),
+    Denied(Denied),
     Ask {
         user: Option<(String, SecretText)>,
         token: Option<String>,
@@ -117,15 +121,19 @@ fn identify(
     view: &RequestView<'_>,
 ) -> Identified {
     let org = &api.api.org_id;
+    let stranger = |refused| Identified::Denied(Denied::stranger(refused));
     let mut user = None;
     let mut by_user = None;
     if let Some(basic) = &methods.basic {
         match credentials::user(basic, view) {
-            User::Missing => return Identified::Refused(Refused::UserMissing),
-            User::Malformed(what) => return Identified::Refused(Refused::UserMalformed(what)),
+            User::Missing => return stranger(Refused::UserMissing),
+            User::Malformed(what) => return stranger(Refused::UserMalformed(what)),
             User::Named { name, password } => {
                 match remembered(link, org, &name, policies) {
-                    Remembered::Nobody => return Identified::Refused(Refused::UserUnknown),
+                    Remembered::Nobody => {
+                        let denied = Denied::presenting(Refused::UserUnknown, &name);
+                        return Identified::Denied(denied);
+                    }
                     Remembered::Session(session) if link.knows(&session, &password, basic) => {
                         by_user = Some(session);
                     }
@@ -141,11 +149,12 @@ fn identify(
         match credentials::token(places, view) {
             // Whether the user is right is answered first.
             None if methods.basic.is_some() && by_user.is_none() => {}
-            None => return Identified::Refused(Refused::TokenMissing),
+            None => return stranger(Refused::TokenMissing),
             Some(presented) => {
                 match remembered(link, org, &presented, policies) {
                     Remembered::Nobody if methods.basic.is_none() || by_user.is_some() => {
-                        return Identified::Refused(Refused::TokenUnknown);
+                        let denied = Denied::presenting(Refused::TokenUnknown, &presented);
+                        return Identified::Denied(denied);
                     }
                     Remembered::Session(session) => by_token = Some(session),
                     Remembered::Nobody | Remembered::Nothing => {}
@@ -163,7 +172,7 @@ fn identify(
     }
     match chosen(methods.identity, by_user, by_token) {
         Some(session) => Identified::Session(session),
-        None => Identified::Refused(Refused::NoSession),
+        None => stranger(Refused::NoSession),
     }
 }
 

@@ -2,12 +2,24 @@
 //!
 //! Texts and statuses that have an id can be replaced by `override_messages`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use portcullis_config::MessageOverride;
 use portcullis_policy::Denial;
+use portcullis_store::token::masked;
 
+use super::live::LiveSession;
 use crate::proxy::answer::{Answer, ErrorStyle};
+
+/// A refusal, and of whom.
+pub struct Denied {
+    /// Why.
+    pub refused: Refused,
+    /// Whose key it is, as far as that is known.
+    pub session: Option<Arc<LiveSession>>,
+    /// What was presented instead of a key that is known, as logs may show it.
+    pub presented: Option<String>,
+}
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +86,34 @@ pub struct Messages {
 struct Message {
     status: u16,
     text: Cow<'static, str>,
+}
+
+impl Denied {
+    /// Somebody who is not known.
+    pub fn stranger(refused: Refused) -> Self {
+        Self {
+            refused,
+            session: None,
+            presented: None,
+        }
+    }
+
+    /// Somebody who presented this and is not known by it.
+    pub fn presenting(refused: Refused, presented: &str) -> Self {
+        Self {
+            presented: Some(masked(presented)),
+            ..Self::stranger(refused)
+        }
+    }
+
+    /// Whose key it is, for logs.
+    pub fn key(&self) -> &str {
+        match (&self.session, &self.presented) {
+            (Some(session), _) => &session.masked,
+            (None, Some(presented)) => presented,
+            (None, None) => "",
+        }
+    }
 }
 
 impl From<Denial> for Refused {

@@ -13,23 +13,26 @@ use super::{
     check::{Limited, Open, Question, Remembered, chosen, limits, remembered},
     count::{Counting, QuotaLeft},
     live::LiveSession,
-    refusal::Refused,
+    refusal::{Denied, Refused},
 };
 use crate::{snapshot::RunningApi, worker::Worker};
 
 /// How long a request waits for a session.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What became of a request.
+/// A request that may pass.
 pub struct Settled {
-    /// Whether it may pass, and what is left of its quota.
-    pub outcome: Result<Option<QuotaLeft>, Refused>,
-    /// Who sends it, as far as it is known.
+    /// What is left of its sender's quota.
+    pub quota: Option<QuotaLeft>,
+    /// Who sends it.
     pub session: Option<Arc<LiveSession>>,
 }
 
 /// Asks what has to be asked and decides.
-pub async fn settle(worker: &Rc<Worker>, question: Question) -> Settled {
+///
+/// # Errors
+/// [`Denied`].
+pub async fn settle(worker: &Rc<Worker>, question: Question) -> Result<Settled, Denied> {
     let Question {
         api,
         policies,
@@ -39,21 +42,20 @@ pub async fn settle(worker: &Rc<Worker>, question: Question) -> Settled {
     } = question;
     let (session, first) = match open {
         Open::Identity { user, token } => {
-            match identify(worker, &api, &policies, user, token).await {
-                Ok(session) => (Some(session), None),
-                Err(refused) => {
-                    return Settled {
-                        outcome: Err(refused),
-                        session: None,
-                    };
-                }
-            }
+            let session = identify(worker, &api, &policies, user, token).await?;
+            (Some(session), None)
         }
         Open::Counting(session, counting) => (session, Some(Limited::Count(counting))),
         Open::Throttled(session, throttle) => (session, Some(Limited::Throttled(throttle))),
     };
-    let outcome = limited(worker, &api, session.as_ref(), first, &method, &path).await;
-    Settled { outcome, session }
+    match limited(worker, &api, session.as_ref(), first, &method, &path).await {
+        Ok(quota) => Ok(Settled { quota, session }),
+        Err(refused) => Err(Denied {
+            refused,
+            session,
+            presented: None,
+        }),
+    }
 }
 
 /// Applies the limits, waiting and trying again where the key says so.
@@ -120,27 +122,29 @@ async fn identify(
     policies: &Arc<PolicySet>,
     user: Option<(String, SecretText)>,
     token: Option<String>,
-) -> Result<Arc<LiveSession>, Refused> {
+) -> Result<Arc<LiveSession>, Denied> {
     let Authentication::Required(methods) = &api.api.authentication else {
-        return Err(Refused::NoSession);
+        return Err(Denied::stranger(Refused::NoSession));
     };
     let org = &api.api.org_id;
     let by_user = match (&methods.basic, user) {
         (None, _) => None,
-        (Some(_), None) => return Err(Refused::UserMissing),
+        (Some(_), None) => return Err(Denied::stranger(Refused::UserMissing)),
         (Some(basic), Some((name, password))) => {
-            Some(user_session(worker, org, &name, password, basic, policies).await?)
+            let session = user_session(worker, org, &name, password, basic, policies).await;
+            Some(session.map_err(|refused| Denied::presenting(refused, &name))?)
         }
     };
     let by_token = match (&methods.token, token) {
         (None, _) => None,
-        (Some(_), None) => return Err(Refused::TokenMissing),
-        (Some(_), Some(token)) => match session(worker, org, &token, policies).await? {
-            Some(session) => Some(session),
-            None => return Err(Refused::TokenUnknown),
-        },
+        (Some(_), None) => return Err(Denied::stranger(Refused::TokenMissing)),
+        (Some(_), Some(token)) => {
+            let session = session(worker, org, &token, policies).await;
+            let session = session.and_then(|session| session.ok_or(Refused::TokenUnknown));
+            Some(session.map_err(|refused| Denied::presenting(refused, &token))?)
+        }
     };
-    chosen(methods.identity, by_user, by_token).ok_or(Refused::NoSession)
+    chosen(methods.identity, by_user, by_token).ok_or_else(|| Denied::stranger(Refused::NoSession))
 }
 
 async fn user_session(

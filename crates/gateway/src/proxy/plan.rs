@@ -27,7 +27,7 @@ use crate::{
         count::QuotaLeft,
         credentials::without_parameter,
         live::LiveSession,
-        refusal::Refused,
+        refusal::Denied,
         settle::Settled,
     },
     http1::Framing,
@@ -196,8 +196,8 @@ pub fn plan(
     let checked = check(&worker.access, api, &snapshot.policies, view, after_listen);
     let (session, question) = match checked {
         Checked::Pass(session) => (session, None),
-        Checked::Refused(refused, session) => {
-            return Planned::Decided(denied(worker, api, refused, session, style, peer.address));
+        Checked::Denied(denied) => {
+            return Planned::Decided(deny(worker, api, denied, style, peer.address));
         }
         Checked::Ask(question) => (None, Some(question)),
     };
@@ -310,14 +310,13 @@ async fn answered(worker: &Rc<Worker>, asking: Asking) -> Plan {
         mut job,
         client,
     } = asking;
-    let Settled { outcome, session } = access::settle::settle(worker, question).await;
-    match outcome {
-        Ok(quota) => {
+    match access::settle::settle(worker, question).await {
+        Ok(Settled { quota, session }) => {
             job.session = session;
             job.quota = quota;
             Plan::Forward(job)
         }
-        Err(refused) => denied(worker, &job.api, refused, session, job.style, client),
+        Err(denied) => deny(worker, &job.api, denied, job.style, client),
     }
 }
 
@@ -350,15 +349,14 @@ impl<'a> Strip<'a> {
 }
 
 /// A refusal for want of a right, and what the log says of it.
-fn denied(
+fn deny(
     worker: &Worker,
     api: &Arc<RunningApi>,
-    refused: Refused,
-    session: Option<Arc<LiveSession>>,
+    denied: Denied,
     style: ErrorStyle,
     client: IpAddr,
 ) -> Plan {
-    let key = session.as_ref().map_or("", |session| &session.masked);
+    let refused = denied.refused;
     let answer = worker
         .access
         .messages()
@@ -368,14 +366,14 @@ fn denied(
         %client,
         api_id = %api.api.id,
         org_id = %api.api.org_id,
-        key,
+        key = denied.key(),
         status = answer.status,
         "request refused: {refused}"
     );
     Plan::Answer(Refusal {
         answer,
         api: Some(api.clone()),
-        session,
+        session: denied.session,
     })
 }
 
