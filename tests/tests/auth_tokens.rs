@@ -384,7 +384,9 @@ fn of_several_methods_all_must_succeed_and_the_one_that_is_named_gives_the_sessi
             DISALLOWED
         );
     }
-    let line = gateway.output().wait("\"status\":200");
+    let line = gateway
+        .output()
+        .wait("\"path\":\"/b/\",\"protocol\":\"HTTP/1.1\",\"status\":200");
     assert!(line.contains("the user"), "{line}");
 }
 

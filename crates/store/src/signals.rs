@@ -12,7 +12,7 @@ mod text;
 mod verify;
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -36,10 +36,14 @@ const BACKLOG: usize = 1024;
 #[derive(Clone)]
 pub struct Signals(Arc<Parts>);
 
+/// Does at once what this node tells others.
+type Obey = Box<dyn Fn(&Signal) + Send + Sync>;
+
 struct Parts {
     engine: Engine,
     rules: Rules,
     heard: broadcast::Sender<Signal>,
+    own: OnceLock<Obey>,
     listening: AtomicBool,
 }
 
@@ -51,6 +55,7 @@ impl Signals {
             engine,
             rules,
             heard,
+            own: OnceLock::new(),
             listening: AtomicBool::new(false),
         }))
     }
@@ -66,6 +71,9 @@ impl Signals {
     /// When the store cannot be reached: this node knows then, and no other.
     pub async fn send(&self, signal: &Signal) -> Result<(), StoreError> {
         let Parts { engine, rules, .. } = &*self.0;
+        if let Some(obey) = self.0.own.get() {
+            obey(signal);
+        }
         let (command, payload) = signal.written();
         let text = rules.signed(command, &payload);
         let sent = engine.publish(signal.channel(), &text).await;
@@ -74,6 +82,13 @@ impl Signals {
             let _ = self.0.heard.send(signal.clone());
         }
         sent
+    }
+
+    /// Has `obey` do what this node says before [`Signals::send`] returns, so that whoever changed
+    /// something finds it changed here. It is heard again like everybody's. Only the first call counts.
+    pub fn obey_at_once(&self, obey: impl Fn(&Signal) + Send + Sync + 'static) {
+        // Somebody obeys already.
+        let _ = self.0.own.set(Box::new(obey));
     }
 
     /// Every signal from now on. A reader that falls far behind misses the oldest and is told so.

@@ -14,6 +14,12 @@ impl Access {
     /// Obeys signals until the runtime it is called on ends. `own` is the id this node gives itself
     /// when it says how busy it is.
     pub fn obey(self: &Arc<Self>, stores: &Stores, own: String) {
+        let access = self.clone();
+        stores.signals().obey_at_once(move |signal| {
+            if let Signal::KeysChanged(names) = signal {
+                access.keys_changed(names);
+            }
+        });
         let mut signals = stores.signals().subscribe();
         let access = self.clone();
         tokio::spawn(async move {
