@@ -207,3 +207,16 @@ fn an_api_may_leave_the_limits_of_keys_out() {
         gateway.call("/t/", "mykey").expect(200);
     }
 }
+
+#[test]
+fn rates_counted_in_the_store_are_exact_too() {
+    let echo = Echo::start("up");
+    let gateway = Gateway::builder()
+        .config(json!({"enable_redis_rolling_limiter": true}))
+        .api("t", &token_api("t", "/t/", &echo.url()))
+        .start();
+    gateway.put_key("mykey", &session(&["t"], rate(4, 600)));
+    assert_eq!(passed_of(&gateway, 8, "/t/", "mykey"), 4);
+    let refused = gateway.call("/t/", "mykey").expect(429);
+    assert_eq!(error_of(&refused), "Rate Limit Exceeded");
+}

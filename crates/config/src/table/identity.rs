@@ -131,16 +131,14 @@ pub(super) const IDENTITY: Section = Section {
             "ENABLEREDISROLLINGLIMITER",
             Kind::Bool,
             "false",
-            "Counts requests for rate limits in Redis.",
-        )
-        .not_yet("rate limits"),
+            "Counts requests for rate limits in the store, by all nodes together.",
+        ),
         tyk(
             "enable_sentinel_rate_limiter",
             "ENABLESENTINELRATELIMITER",
             Kind::Bool,
             "false",
-            "Counts requests for rate limits in Redis, beside the traffic.",
-        )
-        .not_yet("rate limits"),
+            "As `enable_redis_rolling_limiter`: requests are counted before they pass, not beside the traffic.",
+        ),
     ],
 };

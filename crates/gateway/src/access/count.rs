@@ -114,11 +114,8 @@ pub async fn count(
 async fn slide(engine: &Engine, rate: Option<&Rate>, now: SystemTime) -> Result<bool, StoreError> {
     let Some(rate) = rate else { return Ok(true) };
     let per = Duration::try_from_secs_f64(rate.per).unwrap_or(Duration::MAX);
-    let _ = (engine, now, per, rate.most);
-    Err(StoreError::Settings {
-        key: rate.name.clone(),
-        reason: "rates are not counted together yet".into(),
-    })
+    let slide = engine.slide(&rate.name, now, per, rate.most).await?;
+    Ok(slide.allowed)
 }
 
 async fn increase(

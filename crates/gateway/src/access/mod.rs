@@ -127,7 +127,8 @@ impl AccessSettings {
                 grace: identity.session_grace,
             },
             master_keys: identity.allow_master_keys,
-            count_together: identity.enable_redis_rolling_limiter,
+            count_together: identity.enable_redis_rolling_limiter
+                || identity.enable_sentinel_rate_limiter,
             sweep: identity.session_cache_eviction,
             messages: Messages::of(&config.control.override_messages),
         }

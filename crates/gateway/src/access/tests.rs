@@ -8,7 +8,12 @@ use portcullis_apidef::{
 };
 use portcullis_store::{Condition, Embedded, Engine, Lifetime};
 
-use super::{Access, Lookup, live::LiveSession};
+use super::{
+    Access, Lookup,
+    count::{Counting, Quota, QuotaLeft, Rate},
+    live::LiveSession,
+    refusal::Refused,
+};
 use crate::stores::Stores;
 
 struct Bench {
@@ -149,4 +154,58 @@ async fn a_password_that_was_right_is_known_until_it_changes_or_its_time_is_over
         .await;
     let session = bench.find("anna").await.expect("a session");
     assert!(!session.knows(&access.key, &right, now));
+}
+
+fn rate(name: &str, most: u64) -> Option<Rate> {
+    Some(Rate {
+        name: name.to_owned(),
+        per: 600.0,
+        most,
+    })
+}
+
+fn quota(most: i64) -> Option<Quota> {
+    Some(Quota {
+        name: "quota-k".to_owned(),
+        most,
+        renewal: Some(Duration::from_secs(600)),
+    })
+}
+
+#[tokio::test]
+async fn a_request_refused_by_its_rate_gives_its_place_in_the_quota_back() {
+    let bench = Bench::new();
+    let wanted = || Counting {
+        rate: rate("rate-limit-k", 2),
+        quota: quota(3),
+        ..Counting::default()
+    };
+    for remaining in [2, 1] {
+        let left = bench.access.count(wanted()).await.expect("it passes");
+        assert_eq!(left.map(|left| left.remaining), Some(remaining));
+    }
+    assert_eq!(bench.access.count(wanted()).await, Err(Refused::Rate));
+    let only_quota = || Counting {
+        quota: quota(3),
+        ..Counting::default()
+    };
+    let last = bench.access.count(only_quota()).await.expect("it passes");
+    assert!(
+        matches!(last, Some(QuotaLeft { most: 3, remaining: 0, renews }) if renews > 0),
+        "{last:?}"
+    );
+    assert_eq!(bench.access.count(only_quota()).await, Err(Refused::Quota));
+}
+
+#[tokio::test]
+async fn the_rate_of_an_api_is_counted_beside_that_of_the_key() {
+    let bench = Bench::new();
+    let wanted = |key: &str| Counting {
+        rate: rate(key, 5),
+        api_rate: rate("rate-limit-api", 2),
+        ..Counting::default()
+    };
+    assert_eq!(bench.access.count(wanted("a")).await, Ok(None));
+    assert_eq!(bench.access.count(wanted("b")).await, Ok(None));
+    assert_eq!(bench.access.count(wanted("a")).await, Err(Refused::ApiRate));
 }
