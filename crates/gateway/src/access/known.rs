@@ -32,6 +32,18 @@ struct Tables {
     windows_sweep_at: usize,
 }
 
+/// What a session is known by.
+pub struct Names<'n> {
+    /// What follows `apikey-`.
+    pub name: &'n str,
+    /// The organisation it was asked for in.
+    pub org: &'n str,
+    /// What was presented.
+    pub presented: &'n str,
+    /// Names that a change of it may be told under.
+    pub others: [String; 4],
+}
+
 struct Named {
     session: Arc<LiveSession>,
     aliases: Vec<String>,
@@ -54,20 +66,22 @@ impl KnownSessions {
     /// Takes a session in; the one it replaces is used up.
     pub fn keep(
         &self,
-        name: &str,
-        token: &str,
-        (org, presented): (&str, &str),
-        others: &[String],
+        names: Names<'_>,
         session: &Arc<LiveSession>,
         now: Millis,
         lifetime: Duration,
     ) {
+        let Names {
+            name,
+            org,
+            presented,
+            others,
+        } = names;
         let mut tables = self.tables();
         if tables.by_name.len() >= tables.sweep_at.max(SWEEP_FROM) {
             tables.sweep(now, lifetime);
         }
-        let wanted = [token.to_owned(), presented_name(org, presented)];
-        let wanted = wanted.into_iter().chain(others.iter().cloned());
+        let wanted = std::iter::once(presented_name(org, presented)).chain(others);
         let mut aliases = match tables.by_name.remove(name) {
             Some(before) => before.aliases,
             None => Vec::new(),

@@ -62,7 +62,7 @@ use tokio::sync::Semaphore;
 pub use self::link::AccessLink;
 use self::{
     count::{Counting, QuotaLeft},
-    known::KnownSessions,
+    known::{KnownSessions, Names},
     live::{DigestKey, LiveSession, Parts},
     memory::Terms,
     refusal::{Messages, Refused},
@@ -215,19 +215,19 @@ impl Access {
         };
         let session = Arc::new(session);
         let terms = self.settings.terms;
-        self.known.keep(
-            &found.name,
-            &found.token,
-            (org, presented),
-            &[
-                presented.to_owned(),
+        let names = Names {
+            name: &found.name,
+            org,
+            presented,
+            others: [
                 self.sessions.cached_name(presented),
                 self.sessions.cached_name(&found.token),
+                presented.to_owned(),
+                found.token,
             ],
-            &session,
-            now,
-            terms.fresh + terms.grace,
-        );
+        };
+        self.known
+            .keep(names, &session, now, terms.fresh + terms.grace);
         if self.epoch() != epoch {
             // A key changed while this one was read; perhaps it was this one.
             session.mark_stale();
