@@ -89,6 +89,14 @@ pub fn stored_name(token: &str, hash_keys: bool) -> String {
     }
 }
 
+/// What Base64 tokens of organisations that begin with `org` have in common at their start.
+pub fn base64_prefix(org: &str) -> String {
+    let text = openssl::base64::encode_block(format!(r#"{{"org":"{org}""#).as_bytes());
+    // The last digits depend on what follows.
+    let whole = text.trim_end_matches('=');
+    whole[..whole.len().saturating_sub(2)].to_owned()
+}
+
 /// A token as it may stand in a log: eight characters, four of them its own.
 pub fn masked(token: &str) -> String {
     let end = token
@@ -199,6 +207,17 @@ mod tests {
         assert_eq!(stored_name("defaultmykey", true), "259d945d");
         let unknown = openssl::base64::encode_block(br#"{"org":"o","id":"i","h":"md5"}"#);
         assert_eq!(stored_name(&unknown, true).len(), 8);
+    }
+
+    #[test]
+    fn tokens_of_an_organisation_begin_alike() {
+        for org in ["default", "a", "ab", "5e9d9544a1dcd60001d0ed20"] {
+            let prefix = base64_prefix(org);
+            for key in ["mykey", "other"] {
+                assert!(compose(org, key, "murmur64").starts_with(&prefix), "{org}");
+            }
+            assert!(!compose("other", "mykey", "murmur64").starts_with(&prefix));
+        }
     }
 
     #[test]

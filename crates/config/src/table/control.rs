@@ -27,8 +27,7 @@ pub(super) const DEFINITIONS: Section = Section {
             Kind::Choice(&["", "file", "service", "rpc"]),
             "\"file\"",
             "Where policies come from: a file, the Dashboard or the bridge; empty means a file.",
-        )
-        .not_yet("policies"),
+        ),
         tyk(
             "policies.policy_connection_string",
             "POLICIES_POLICYCONNECTIONSTRING",
@@ -36,23 +35,21 @@ pub(super) const DEFINITIONS: Section = Section {
             "\"\"",
             "Address of the Dashboard that serves policies.",
         )
-        .not_yet("policies"),
+        .not_yet("policies from the Dashboard"),
         tyk(
             "policies.policy_record_name",
             "POLICIES_POLICYRECORDNAME",
             Kind::Path,
             "\"\"",
             "File that holds all policies by id.",
-        )
-        .not_yet("policies"),
+        ),
         tyk(
             "policies.policy_path",
             "POLICIES_POLICYPATH",
             Kind::Path,
             "\"\"",
             "Directory with one file per policy.",
-        )
-        .not_yet("policies"),
+        ),
         tyk(
             "policies.allow_explicit_policy_id",
             "POLICIES_ALLOWEXPLICITPOLICYID",
@@ -60,15 +57,14 @@ pub(super) const DEFINITIONS: Section = Section {
             "false",
             "A policy keeps the id it is written with.",
         )
-        .not_yet("policies"),
+        .not_yet("policies from the Dashboard"),
         tyk(
             "allow_unsafe_policy_ids",
             "ALLOWUNSAFEPOLICYIDS",
             Kind::Bool,
             "false",
             "Lets a policy id hold any character.",
-        )
-        .not_yet("policies"),
+        ),
     ],
 };
 

@@ -15,96 +15,84 @@ pub(super) const IDENTITY: Section = Section {
             Kind::Bool,
             "false",
             "Stores keys under a hash instead of as they are.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "hash_key_function",
             "HASHKEYFUNCTION",
             Kind::Choice(&["", "murmur32", "murmur64", "murmur128", "sha256"]),
             "\"\"",
             "Hash for new keys; empty means the legacy form.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "hash_key_function_fallback",
             "HASHKEYFUNCTIONFALLBACK",
             Kind::ChoiceList(HASHES),
             "[]",
             "Hashes that keys may have been stored with before.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "basic_auth_hash_key_function",
             "BASICAUTHHASHKEYFUNCTION",
             Kind::Choice(&["", "bcrypt", "murmur32", "murmur64", "murmur128", "sha256"]),
             "\"\"",
             "Hash of passwords; empty means bcrypt.",
-        )
-        .not_yet("basic authentication"),
+        ),
         tyk(
             "enable_hashed_keys_listing",
             "ENABLEHASHEDKEYSLISTING",
             Kind::Bool,
             "false",
             "Lets the Control API list keys by their hashes.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "disable_key_actions_by_username",
             "DISABLEKEYACTIONSBYUSERNAME",
             Kind::Bool,
             "false",
             "Finds keys only by key or hash, never by a custom name.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "min_token_length",
             "MINTOKENLENGTH",
             at_least(0),
             "0",
             "Shorter keys are never looked up; 0 means 3.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "allow_master_keys",
             "ALLOWMASTERKEYS",
             Kind::Bool,
             "false",
             "Lets a key without access rights reach every API.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "suppress_default_org_store",
             "SUPRESSDEFAULTORGSTORE",
             Kind::Bool,
             "false",
             "Refuses organisation keys for organisations without an API.",
-        )
-        .not_yet("organisation keys"),
+        ),
         tyk(
             "force_global_session_lifetime",
             "FORCEGLOBALSESSIONLIFETIME",
             Kind::Bool,
             "false",
             "Stores every key for `global_session_lifetime`.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "global_session_lifetime",
             "GLOBALSESSIONLIFETIME",
             Kind::Seconds(ANY),
             "0",
             "How long keys are stored when forced; 0 or less means without end.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "session_lifetime_respects_key_expiration",
             "SESSIONLIFETIMERESPECTSKEYEXPIRATION",
             Kind::Bool,
             "false",
             "Stores a key at least until it expires.",
-        )
-        .not_yet("keys"),
+        ),
         tyk(
             "local_session_cache.disable_cached_session_state",
             "LOCALSESSIONCACHE_DISABLECACHESESSIONSTATE",

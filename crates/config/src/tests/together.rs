@@ -30,14 +30,21 @@ fn a_protection_that_is_not_built_yet_keeps_the_gateway_from_starting() {
 #[test]
 fn a_key_without_effect_yet_is_reported_once_for_its_feature() {
     let site = Site::with(
-        r#"{"hash_keys": true, "min_token_length": 5, "storage": {"type": "redis", "host": "r"}}"#,
+        r#"{"policies": {"policy_connection_string": "http://d", "allow_explicit_policy_id": true},
+            "storage": {"type": "redis", "host": "r"}}"#,
     );
     let keys: Vec<String> = site
         .warnings()
         .into_iter()
         .map(|warning| warning.key)
         .collect();
-    assert_eq!(keys, ["storage.host", "hash_keys, min_token_length"]);
+    assert_eq!(
+        keys,
+        [
+            "policies.policy_connection_string, policies.allow_explicit_policy_id",
+            "storage.host"
+        ]
+    );
     assert_eq!(
         site.config().storage.expect("is written").addresses,
         ["r:6379"]

@@ -20,6 +20,10 @@ pub(super) enum Endpoint {
     Health,
     Certificates(CertificateCall),
     Inventory,
+    Keys(KeyCall),
+    Policies(PolicyCall),
+    Organisations(OrganisationCall),
+    Cache(CacheCall),
     Show(Show),
     Change(Change),
 }
@@ -31,6 +35,46 @@ pub(super) enum CertificateCall {
     List,
     Show,
     Delete,
+}
+
+/// Endpoints of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyCall {
+    Create,
+    Preview,
+    ApplyPolicies,
+    List,
+    Add,
+    Update,
+    Show,
+    Delete,
+}
+
+/// Endpoints of policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PolicyCall {
+    List,
+    Show,
+    Add,
+    Replace,
+    Delete,
+}
+
+/// Endpoints of organisation keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OrganisationCall {
+    List,
+    Show,
+    Add,
+    Replace,
+    Delete,
+}
+
+/// Endpoints of caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CacheCall {
+    Answers,
+    KeySets,
 }
 
 /// Endpoints that show definitions.
@@ -87,6 +131,71 @@ const TABLE: &[(&str, Method, Endpoint)] = &[
         Method::DELETE,
         E::Certificates(CertificateCall::Delete),
     ),
+    ("keys/create", Method::POST, E::Keys(KeyCall::Create)),
+    ("keys/preview", Method::POST, E::Keys(KeyCall::Preview)),
+    (
+        "keys/policy/{id}",
+        Method::POST,
+        E::Keys(KeyCall::ApplyPolicies),
+    ),
+    ("keys", Method::GET, E::Keys(KeyCall::List)),
+    ("keys", Method::POST, E::Keys(KeyCall::Add)),
+    // A key without a name is one that does not exist.
+    ("keys", Method::PUT, E::Keys(KeyCall::Update)),
+    ("keys", Method::DELETE, E::Keys(KeyCall::Delete)),
+    ("keys/{id}", Method::GET, E::Keys(KeyCall::Show)),
+    ("keys/{id}", Method::POST, E::Keys(KeyCall::Add)),
+    ("keys/{id}", Method::PUT, E::Keys(KeyCall::Update)),
+    ("keys/{id}", Method::DELETE, E::Keys(KeyCall::Delete)),
+    ("policies", Method::GET, E::Policies(PolicyCall::List)),
+    ("policies", Method::POST, E::Policies(PolicyCall::Add)),
+    ("policies", Method::PUT, E::Policies(PolicyCall::Replace)),
+    ("policies", Method::DELETE, E::Policies(PolicyCall::Delete)),
+    ("policies/{id}", Method::GET, E::Policies(PolicyCall::Show)),
+    // Adds what the body says, whatever the path says.
+    ("policies/{id}", Method::POST, E::Policies(PolicyCall::Add)),
+    (
+        "policies/{id}",
+        Method::PUT,
+        E::Policies(PolicyCall::Replace),
+    ),
+    (
+        "policies/{id}",
+        Method::DELETE,
+        E::Policies(PolicyCall::Delete),
+    ),
+    (
+        "org/keys",
+        Method::GET,
+        E::Organisations(OrganisationCall::List),
+    ),
+    (
+        "org/keys/{id}",
+        Method::GET,
+        E::Organisations(OrganisationCall::Show),
+    ),
+    (
+        "org/keys/{id}",
+        Method::POST,
+        E::Organisations(OrganisationCall::Add),
+    ),
+    (
+        "org/keys/{id}",
+        Method::PUT,
+        E::Organisations(OrganisationCall::Replace),
+    ),
+    (
+        "org/keys/{id}",
+        Method::DELETE,
+        E::Organisations(OrganisationCall::Delete),
+    ),
+    ("cache/jwks", Method::DELETE, E::Cache(CacheCall::KeySets)),
+    (
+        "cache/jwks/{id}",
+        Method::DELETE,
+        E::Cache(CacheCall::KeySets),
+    ),
+    ("cache/{id}", Method::DELETE, E::Cache(CacheCall::Answers)),
     ("apis", Method::GET, E::Show(Show::Apis)),
     ("apis", Method::POST, E::Change(Change::AddApi)),
     ("apis/oas", Method::GET, E::Show(Show::AllOas)),
@@ -124,6 +233,26 @@ const TABLE: &[(&str, Method, Endpoint)] = &[
     ("apis/{id}", Method::DELETE, E::Change(Change::DeleteApi)),
 ];
 
+impl Endpoint {
+    /// A gateway whose definitions come from elsewhere has it as well.
+    fn is_on_edges(self) -> bool {
+        match self {
+            Self::Keys(call) => !matches!(call, KeyCall::Create | KeyCall::ApplyPolicies),
+            Self::Reload
+            | Self::ReloadGroup
+            | Self::Schema
+            | Self::Certificates(_)
+            | Self::Inventory
+            | Self::Cache(_) => true,
+            Self::Health
+            | Self::Policies(_)
+            | Self::Organisations(_)
+            | Self::Show(_)
+            | Self::Change(_) => false,
+        }
+    }
+}
+
 /// Why a request has no endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoEndpoint {
@@ -142,12 +271,7 @@ pub(super) fn find<'p>(
 ) -> Result<(Endpoint, Option<&'p str>), NoEndpoint> {
     let mut known = false;
     for (pattern, offered, endpoint) in TABLE {
-        let absent = edge
-            && !matches!(
-                endpoint,
-                E::Reload | E::ReloadGroup | E::Schema | E::Certificates(_) | E::Inventory
-            );
-        if let Some(id) = fits(pattern, path).filter(|_| !absent) {
+        if let Some(id) = fits(pattern, path).filter(|_| !edge || endpoint.is_on_edges()) {
             if offered == method {
                 return Ok((*endpoint, id));
             }
@@ -216,6 +340,14 @@ mod tests {
     fn a_literal_name_hides_an_id_only_for_the_methods_it_offers() {
         let find = |method, path| find(&method, path, false);
         assert_eq!(
+            find(Method::GET, "keys/create"),
+            Ok((E::Keys(KeyCall::Show), Some("create")))
+        );
+        assert_eq!(
+            find(Method::DELETE, "cache/jwks"),
+            Ok((E::Cache(CacheCall::KeySets), None))
+        );
+        assert_eq!(
             find(Method::GET, "apis/oas"),
             Ok((E::Show(Show::AllOas), None))
         );
@@ -274,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_reloads_and_has_certificates_but_no_definitions() {
+    fn an_edge_has_keys_and_certificates_but_no_definitions_policies_or_organisations() {
         assert_eq!(
             find(&Method::GET, "apis", true),
             Err(NoEndpoint::UnknownPath)
@@ -284,6 +416,15 @@ mod tests {
             find(&Method::GET, "certs", true),
             Ok((E::Certificates(CertificateCall::List), None))
         );
+        assert_eq!(
+            find(&Method::POST, "keys/create", true),
+            Ok((E::Keys(KeyCall::Add), Some("create"))),
+            "a key of that name"
+        );
+        for path in ["policies", "org/keys", "keys/policy/x"] {
+            let found = find(&Method::POST, path, true);
+            assert_eq!(found, Err(NoEndpoint::UnknownPath), "{path}");
+        }
     }
 
     #[test]

@@ -10,10 +10,14 @@
 //! - Nothing here runs on a worker, and files are touched where they hold nobody up.
 
 mod answer;
+mod cache;
 mod certificates;
 mod endpoint;
 mod health;
 mod inventory;
+mod keys;
+mod org_keys;
+mod policies;
 mod reading;
 mod runtime;
 mod traffic;
@@ -34,12 +38,16 @@ use tokio::sync::Mutex;
 pub use self::runtime::{LoadedSet, QuarantineEntry, Readiness, Runtime};
 use self::{
     answer::Answer,
-    endpoint::{Endpoint, NoEndpoint},
+    endpoint::{CacheCall, Endpoint, NoEndpoint},
     health::Health,
+    keys::Keys,
+    policies::Policies,
     traffic::TrafficWindow,
     writing::{Query, Writing},
 };
-use crate::{definitions::DefinitionFiles, observe::Registry, stores::Stores};
+use crate::{
+    definitions::DefinitionFiles, observe::Registry, policies::PolicyFiles, stores::Stores,
+};
 
 /// Content type of metrics.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -73,6 +81,7 @@ pub struct ControlApi {
     registry: Arc<Registry>,
     stores: Stores,
     files: Arc<Mutex<DefinitionFiles>>,
+    policy_files: Arc<Mutex<PolicyFiles>>,
     health: Health,
     traffic: TrafficWindow,
 }
@@ -107,6 +116,10 @@ impl ControlApi {
             registry,
             stores,
             files: Arc::new(Mutex::new(DefinitionFiles::new(app_path))),
+            policy_files: Arc::new(Mutex::new(PolicyFiles::new(
+                &config.definitions,
+                &config.base,
+            ))),
             health: Health::new(app_path.clone(), config.control.liveness_check_duration),
             traffic: TrafficWindow::new(config.control.health_check_window),
             config,
@@ -235,6 +248,43 @@ impl ControlApi {
                 let loaded = self.runtime.loaded();
                 inventory::answer(&self.config, &loaded, self.stores.certificates(), &query).await
             }
+            Endpoint::Keys(call) => {
+                let keys = Keys {
+                    sessions: self.stores.sessions(),
+                    certificates: self.stores.certificates(),
+                    loaded: &self.runtime.loaded(),
+                    query: &query,
+                    body: &request.body,
+                };
+                // Boxed: these are large, and calls are few.
+                Box::pin(keys.answer(call, id.unwrap_or_default())).await
+            }
+            Endpoint::Policies(call) => {
+                let files = self.policy_files.clone().lock_owned().await;
+                let loaded = self.runtime.loaded();
+                let any_id = self.config.definitions.allow_unsafe_policy_ids;
+                let (id, body) = (id.unwrap_or_default().to_owned(), request.body.clone());
+                aside(move || {
+                    let policies = Policies {
+                        loaded: &loaded.policies,
+                        files: &files,
+                        any_id,
+                    };
+                    policies.answer(call, &id, &body)
+                })
+                .await
+            }
+            Endpoint::Organisations(call) => {
+                let loaded = self.runtime.loaded();
+                let org = id.unwrap_or_default();
+                let sessions = self.stores.sessions();
+                org_keys::answer(call, sessions, &loaded, org, &query, &request.body).await
+            }
+            Endpoint::Cache(CacheCall::Answers) => {
+                cache::invalidate(self.stores.engine(), id.unwrap_or_default()).await
+            }
+            // Key sets of token issuers are not fetched, so none is remembered.
+            Endpoint::Cache(CacheCall::KeySets) => cache::invalidated(),
             Endpoint::Show(show) => {
                 let loaded = self.runtime.loaded();
                 let id = id.unwrap_or_default().to_owned();

@@ -1,14 +1,25 @@
-//! Policies of keys on the disk, read with every reload.
+//! Policies of keys on the disk: read with every reload, written by the Control API.
 //!
-//! Invariant: a policy that cannot be read keeps no other out. Keys that have it open nothing.
+//! ```text
+//! read   what is there, and has it changed
+//! write  one file for each policy
+//! ```
+//!
+//! Invariants:
+//! - A policy that cannot be read keeps no other out. Keys that have it open nothing.
+//! - Nothing is ever written outside the directory.
 
 mod read;
+mod write;
 
 use std::path::PathBuf;
 
 use portcullis_config::Definitions;
 
-pub use self::read::{LoadedPolicies, PolicyReader};
+pub use self::{
+    read::{LoadedPolicies, PolicyReader},
+    write::{PolicyFiles, PolicyWriteError},
+};
 
 /// Where policies are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -197,7 +197,8 @@ impl Reading {
     }
 }
 
-fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+/// The files of a directory that hold policies, by name.
+pub(super) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
@@ -210,7 +211,7 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn text(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn text(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("not a regular file"));

@@ -14,6 +14,9 @@ use crate::{
 const QUOTA_PREFIX: &str = "quota-";
 const RATE_PREFIX: &str = "rate-limit-";
 
+/// How many sessions are read at a time.
+const BATCH: usize = 500;
+
 /// Which entry is meant.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
@@ -177,6 +180,32 @@ impl Sessions {
     /// [`StoreError`] when the store does not answer.
     pub async fn names(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         self.stripped(SESSION_PREFIX, prefix).await
+    }
+
+    /// Those of these names whose sessions list a right to an API.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
+    pub async fn names_with_right(
+        &self,
+        names: Vec<String>,
+        api: &str,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut with_right = Vec::new();
+        for batch in names.chunks(BATCH) {
+            let entries: Vec<String> = batch
+                .iter()
+                .map(|name| format!("{SESSION_PREFIX}{name}"))
+                .collect();
+            let values = self.0.engine.get_many(&entries).await?;
+            for (name, value) in batch.iter().zip(values) {
+                let session = value.and_then(|value| Session::from_json(&value).ok());
+                if session.is_some_and(|session| session.access_rights.contains_key(api)) {
+                    with_right.push(name.clone());
+                }
+            }
+        }
+        Ok(with_right)
     }
 
     pub(super) async fn stripped(
@@ -552,6 +581,22 @@ mod tests {
             store.sessions.names("org1").await.unwrap(),
             ["org1a", "org1b"]
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_too_short_is_not_looked_up_for_a_client() {
+        let store = store(|identity| identity.min_token_length = 4);
+        for name in ["abc", "abcd"] {
+            let key = store.sessions.key_by_name(name);
+            store
+                .sessions
+                .save(&key, &Session::default(), NO_API, Write::New)
+                .await
+                .unwrap();
+        }
+        assert!(store.sessions.find("", "abc").await.unwrap().is_none());
+        assert!(store.sessions.look_up("", "abc").await.unwrap().is_some());
+        assert!(store.sessions.find("", "abcd").await.unwrap().is_some());
     }
 
     #[tokio::test]

@@ -7,9 +7,6 @@ use crate::token::{compose, organisation};
 /// For a token or the custom name of a key. A token that says it belongs to `org` stands for
 /// itself.
 pub(super) fn tokens(identity: &Identity, org: &str, presented: &str) -> Vec<String> {
-    if presented.len() < identity.min_token_length {
-        return Vec::new();
-    }
     let own = organisation(presented).is_some_and(|own| own == org);
     if own || identity.disable_key_actions_by_username {
         return vec![presented.to_owned()];
@@ -82,13 +79,6 @@ mod tests {
     fn names_stand_for_no_token_where_keys_are_not_found_by_name() {
         let identity = identity(|identity| identity.disable_key_actions_by_username = true);
         assert_eq!(tokens(&identity, "default", "abc"), ["abc"]);
-    }
-
-    #[test]
-    fn what_is_too_short_is_not_looked_up() {
-        let identity = identity(|identity| identity.min_token_length = 4);
-        assert!(tokens(&identity, "default", "abc").is_empty());
-        assert!(!tokens(&identity, "default", "abcd").is_empty());
     }
 
     /// The older form of an organisation with 24 hex digits says whose it is; former hashes count

@@ -10,7 +10,10 @@ mod apis;
 mod certificates;
 mod health;
 mod inventory;
+mod keys;
 mod oas;
+mod org_keys;
+mod policies;
 
 use std::{
     fs,
