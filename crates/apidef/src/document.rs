@@ -129,6 +129,17 @@ pub(crate) fn parse(
     interpret(document, value, fallback_id)
 }
 
+/// The document of a text that was parsed with its references replaced: what is written counts.
+pub(crate) fn as_written(text: &str, notation: Notation, format: Format) -> Document {
+    match notation {
+        Notation::Json => Document {
+            format,
+            text: text.trim_start_matches('\u{feff}').into(),
+        },
+        Notation::Yaml => Document::new(format, &tree(text, notation).unwrap_or(Value::Null)),
+    }
+}
+
 /// The tree of a text, or what is wrong with its notation.
 pub(crate) fn tree(text: &str, notation: Notation) -> Result<Value, String> {
     match notation {

@@ -41,6 +41,7 @@ mod reader;
 mod report;
 pub mod session;
 mod source;
+mod substitute;
 mod target;
 
 pub use api::*;
@@ -50,4 +51,7 @@ pub use authentication::{
 pub use document::{Document, Format, ParsedDefinition, parse_classic, parse_oas};
 pub use place::Place;
 pub use report::{DefinitionError, ErrorKind, Warning};
-pub use source::{DefinitionFile, SourceFile, is_definition_name, parse_definition, parse_files};
+pub use source::{
+    DefinitionFile, SourceFile, is_definition_name, parse_definition, parse_files, parse_resolved,
+};
+pub use substitute::{Replaced, Resolved};

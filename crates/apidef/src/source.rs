@@ -16,11 +16,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::control::classic_view;
-use crate::document::{Document, Format, Notation, ParsedDefinition, format_of, parse};
+use crate::document::{Document, Format, Notation, ParsedDefinition, as_written, format_of, parse};
 use crate::json::from_json;
 use crate::oas::EXTENSION;
 use crate::place::{Place, place};
 use crate::report::{DefinitionError, Warning};
+use crate::substitute::Resolved;
 
 /// One file of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,9 +98,19 @@ pub fn is_definition_name(name: &str) -> bool {
     notation(name).is_some()
 }
 
-/// Parses the definitions among `files`.
+/// Parses the definitions among `files` as they are written.
 #[must_use]
 pub fn parse_files(files: &[SourceFile]) -> Vec<DefinitionFile> {
+    parse_resolved(files, &BTreeMap::new())
+}
+
+/// Parses the definitions among `files`, those with references by what these stand for: `resolved`
+/// has them by file name. What the Control API shows stays what is written.
+#[must_use]
+pub fn parse_resolved(
+    files: &[SourceFile],
+    resolved: &BTreeMap<String, Resolved>,
+) -> Vec<DefinitionFile> {
     let named: BTreeMap<&str, &SourceFile> = files
         .iter()
         .filter(|f| is_definition_name(&f.name))
@@ -108,20 +119,27 @@ pub fn parse_files(files: &[SourceFile]) -> Vec<DefinitionFile> {
     named
         .values()
         .filter(|file| owner(&file.name).is_none_or(|o| !is_companion(&named, &o, file)))
-        .map(|file| parse_file(&named, file))
+        .map(|file| parse_file(&named, resolved, file))
         .collect()
 }
 
-fn parse_file(named: &BTreeMap<&str, &SourceFile>, file: &SourceFile) -> DefinitionFile {
+fn parse_file(
+    named: &BTreeMap<&str, &SourceFile>,
+    resolved: &BTreeMap<String, Resolved>,
+    file: &SourceFile,
+) -> DefinitionFile {
+    fn text<'a>(file: &'a SourceFile, resolved: &'a BTreeMap<String, Resolved>) -> &'a str {
+        resolved.get(&file.name).map_or(&*file.text, Resolved::text)
+    }
     let stem = file
         .name
         .rsplit_once('.')
         .map_or(file.name.as_str(), |(stem, _)| stem);
     let notation = notation(&file.name).unwrap_or(Notation::Json);
-    let mut result = parse(&file.text, notation, None, Some(stem));
+    let mut result = parse(text(file, resolved), notation, None, Some(stem));
     let place = match result {
         Ok(_) => None,
-        Err(_) => place(&file.text, notation, stem),
+        Err(_) => place(text(file, resolved), notation, stem),
     };
     let companion = ["oas", "mcp"].iter().find_map(|kind| {
         let name = format!("{stem}-{kind}.json");
@@ -130,7 +148,16 @@ fn parse_file(named: &BTreeMap<&str, &SourceFile>, file: &SourceFile) -> Definit
             .then_some(*companion)
     });
     if let (Ok(parsed), Some(companion)) = (&mut result, companion) {
-        compare(parsed, companion, stem);
+        compare(parsed, &companion.name, text(companion, resolved), stem);
+    }
+    if let Some(resolved) = resolved.get(&file.name) {
+        match &mut result {
+            Ok(parsed) => {
+                resolved.tell(&mut parsed.warnings);
+                parsed.document = as_written(&file.text, notation, parsed.document.format());
+            }
+            Err(errors) => resolved.explain(errors),
+        }
     }
     let companion = companion.and_then(|file| {
         from_json(&file.text)
@@ -146,27 +173,20 @@ fn parse_file(named: &BTreeMap<&str, &SourceFile>, file: &SourceFile) -> Definit
 }
 
 /// Warns when the companion says something else than what runs.
-fn compare(parsed: &mut ParsedDefinition, companion: &SourceFile, stem: &str) {
-    let message = match parse(
-        &companion.text,
-        Notation::Json,
-        Some(Format::Oas),
-        Some(stem),
-    ) {
+fn compare(parsed: &mut ParsedDefinition, companion: &str, text: &str, stem: &str) {
+    let message = match parse(text, Notation::Json, Some(Format::Oas), Some(stem)) {
         Ok(other) => {
             let differing = differences(parsed, &other);
             if differing.is_empty() {
                 return;
             }
             format!(
-                "{} says something else about {}; this file is what runs",
-                companion.name,
+                "{companion} says something else about {}; this file is what runs",
                 differing.join(", ")
             )
         }
         Err(errors) => format!(
-            "{} cannot be read ({}); this file is what runs",
-            companion.name,
+            "{companion} cannot be read ({}); this file is what runs",
             errors
                 .iter()
                 .map(ToString::to_string)
@@ -235,7 +255,7 @@ fn is_companion(named: &BTreeMap<&str, &SourceFile>, owner: &str, file: &SourceF
         && from_json(&file.text).is_ok_and(|value| format_of(&value) == Format::Oas)
 }
 
-fn notation(name: &str) -> Option<Notation> {
+pub(crate) fn notation(name: &str) -> Option<Notation> {
     match name.rsplit_once('.')?.1 {
         "json" => Some(Notation::Json),
         "yaml" | "yml" => Some(Notation::Yaml),

@@ -137,14 +137,6 @@ const FEATURES: &[Feature] = &[
         keys: &[("enable_http_profiler", "HTTPPROFILE")],
     },
     Feature {
-        name: "Consul and Vault as sources of values",
-        keys: &[
-            ("kv.consul", "KV_CONSUL"),
-            ("kv.vault", "KV_VAULT"),
-            ("kv.stores", "KV_STORES"),
-        ],
-    },
-    Feature {
         name: "key providers other than the store",
         keys: &[("auth_override", "AUTHOVERRIDE")],
     },
@@ -302,6 +294,6 @@ mod tests {
             Some("analytics records")
         );
         assert_eq!(name(feature_of_key("analytics_configuration")), None);
-        assert!(is_group("kv") && !is_group("k"));
+        assert!(!is_group("kv") && !is_group("k"));
     }
 }

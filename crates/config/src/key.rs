@@ -120,6 +120,10 @@ pub enum Kind {
     Messages,
     /// `true`, `false` or a list of ports.
     BoolOrPorts,
+    /// A duration as Go writes it: nanoseconds, or text such as `5s`.
+    GoDuration,
+    /// Name to `{"type", "config"}` of a store that references read from.
+    ValueStores,
     /// Any JSON object, kept as it is.
     Opaque,
 }
@@ -137,7 +141,7 @@ impl Key {
     pub const fn is_secret(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Secret | Kind::SecretOrReference | Kind::SecretMap
+            Kind::Secret | Kind::SecretOrReference | Kind::SecretMap | Kind::ValueStores
         )
     }
 
@@ -218,6 +222,8 @@ impl Kind {
             Self::PortRules => "map of port rules".into(),
             Self::Messages => "map of messages".into(),
             Self::BoolOrPorts => "bool or list of ports".into(),
+            Self::GoDuration => "duration".into(),
+            Self::ValueStores => "map of stores".into(),
             Self::Opaque => "object".into(),
         }
     }
@@ -270,6 +276,10 @@ impl Kind {
                 r#"an object such as {"auth.key_not_found": {"message": "…", "code": 401}}"#.into()
             }
             Self::BoolOrPorts => "true, false or a list of ports".into(),
+            Self::GoDuration => "a duration with its unit, such as \"5s\" or \"500ms\"".into(),
+            Self::ValueStores => {
+                r#"an object such as {"NAME": {"type": "file", "config": {"base_path": "/run/secrets"}}}; types are `env`, `inline`, `file`, `hashicorp_vault`, `hashicorp_consul`"#.into()
+            }
             Self::Opaque => "an object".into(),
         }
     }

@@ -26,7 +26,7 @@ mod page;
 mod paths;
 mod ports;
 mod problem;
-mod reference;
+pub mod references;
 mod schema;
 mod secret;
 mod settings;
@@ -47,6 +47,7 @@ pub use page::reference_page;
 pub use paths::BasePaths;
 pub use ports::{PortNotAllowed, PortRules, PortWhitelist};
 pub use problem::{Origin, Problem, Problems, Severity};
+pub use references::{References, Resolver};
 pub use schema::json_schema;
 pub use secret::Secret;
 

@@ -30,9 +30,9 @@ name may carry a port. `http_server_options.certificates` and `ports_whitelist` 
 in neither is taken relative to the file. `portcullis.data_dir` is always relative to the file.
 
 **References.** A key of type \"secret text or reference\" may hold `env://NAME` (read from the variable `TYK_SECRET_NAME`, in
-capitals), `secrets://NAME` (an entry of `secrets`) or `file://PATH` (without the line break at the end). `consul://`,
-`vault://` and `kv://` are not available yet. A reference that cannot be resolved stops the start; it is never used as the
-secret itself.
+capitals), `secrets://NAME` (an entry of `secrets`), `file://PATH` (without the line break at the end), `vault://`,
+`consul://`, `kv://` or `$kv{…}`: see [References](references.md). A reference that cannot be resolved stops the start; it is
+never used as the secret itself.
 
 **Problems** are all reported at once, with file and line or variable, key, value, what is accepted and a hint. A value that
 cannot be right stops the start. An unknown key, and a key of a Tyk feature that is not here, is a warning;

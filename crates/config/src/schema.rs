@@ -83,7 +83,8 @@ fn property(key: &Key) -> Json {
         Kind::BoolOrPorts => {
             json!({"anyOf": [{"type": ["boolean", "null"]}, {"type": "array", "items": port()}]})
         }
-        Kind::Opaque => json!({"type": ["object", "null"]}),
+        Kind::GoDuration => json!({"type": ["integer", "string", "null"]}),
+        Kind::ValueStores | Kind::Opaque => json!({"type": ["object", "null"]}),
     };
     schema["description"] = json!(key.effect);
     schema

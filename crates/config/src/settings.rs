@@ -16,6 +16,7 @@ use crate::key::Key;
 use crate::paths::BasePaths;
 use crate::ports::PortRules;
 use crate::problem::Origin;
+use crate::references::Store;
 use crate::secret::Secret;
 use crate::table;
 use crate::value::{self, Value};
@@ -250,6 +251,13 @@ impl Settings {
         match &self.setting(path).value {
             Value::Ports(ports) => ports.clone(),
             other => wrong(path, "ports", other),
+        }
+    }
+
+    pub(crate) fn stores(&self, path: &str) -> Vec<Store> {
+        match &self.setting(path).value {
+            Value::Stores(stores) => stores.clone(),
+            other => wrong(path, "stores", other),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::key::{Kind, Status, WhenSet};
 use crate::problem::{Origin, Problem, Severity};
-use crate::reference::{self, Sources};
+use crate::references::{References, Resolver};
 use crate::secret::Secret;
 use crate::settings::{Settings, default_of};
 use crate::table;
@@ -16,18 +16,21 @@ pub(crate) fn resolve_references(
     settings: &mut Settings,
     problems: &mut Vec<Problem>,
 ) {
-    let secrets = settings.secrets("secrets");
-    let file_base = settings.text("kv.file.base_path");
-    let base = settings.base.clone();
-    let sources = Sources {
-        env,
-        secrets: &secrets,
-        base: &base,
-        file_base: &file_base,
-    };
+    let variables = env.clone();
+    let mut resolver = Resolver::new(
+        References::from_settings(settings),
+        settings.base.clone(),
+        move |name| variables.get(name).cloned(),
+    );
+    for (name, error) in resolver.missing_stores() {
+        let key = format!("kv.stores.{name}");
+        let message = format!("is required and {error}");
+        problems.push(Problem::error(settings.origin("kv.stores"), &key, message));
+    }
     for key in table::keys().filter(|key| key.kind == Kind::SecretOrReference) {
         let origin = settings.origin(key.path);
-        match reference::resolve(settings.secret(key.path).reveal(), &sources) {
+        let written = settings.secret(key.path);
+        match resolver.setting(written.reveal()) {
             None => {}
             Some(Ok(secret)) => settings.set(key, Value::Secret(secret), origin),
             Some(Err(error)) => {
@@ -36,14 +39,28 @@ pub(crate) fn resolve_references(
                     Status::InUse => Severity::Error,
                     _ => Severity::Warning,
                 };
+                let reference = reference_in(written.reveal());
+                let message = format!("`{reference}` {error}");
                 problems.push(
-                    Problem::new(severity, origin.clone(), key.path, error.to_string())
-                        .accepted("a text, or one of `env://NAME` (read from TYK_SECRET_NAME), `secrets://NAME`, `file://PATH`"),
+                    Problem::new(severity, origin.clone(), key.path, message).accepted(
+                        "a text, or one of `env://NAME` (read from TYK_SECRET_NAME), `secrets://NAME`, \
+                         `file://PATH`, `vault://MOUNT/PATH.FIELD`, `consul://KEY`, `kv://STORE/PATH`",
+                    ),
                 );
                 settings.set(key, Value::Secret(Secret::default()), origin);
             }
         }
     }
+}
+
+/// The part of a text that may be shown: the reference, not what stands around a token.
+fn reference_in(text: &str) -> String {
+    let token = text.find("$kv{").map(|start| {
+        let rest = &text[start..];
+        rest.find('}').map_or("$kv{", |end| &rest[..=end])
+    });
+    let shown = token.unwrap_or(text).chars().filter(|c| !c.is_control());
+    shown.take(200).collect()
 }
 
 /// Looks at everything that no single key shows.

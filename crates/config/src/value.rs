@@ -4,12 +4,14 @@
 //! value is written once whatever it came from.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
 use crate::compound::{self, CertificatePair, MessageOverride, ProxyProtocol};
 use crate::key::Kind;
 use crate::ports::PortRules;
+use crate::references::{self, Store};
 use crate::secret::Secret;
 
 /// A value its key accepts.
@@ -30,6 +32,7 @@ pub(crate) enum Value {
     PortRules(PortRules),
     Messages(Vec<(String, MessageOverride)>),
     Ports(ProxyProtocol),
+    Stores(Vec<Store>),
     Opaque(Json),
 }
 
@@ -94,6 +97,12 @@ pub(crate) fn from_json(kind: Kind, json: Json) -> Judged {
             Json::Number(number) => decimal(number.as_f64().unwrap_or(f64::NAN), kind),
             other => Err(wrong_type(&other, "a number", kind)),
         },
+        Kind::GoDuration => match &json {
+            Json::String(text) => go_duration(GoDuration::parse(text)),
+            Json::Number(number) => go_duration(number.as_i64().and_then(GoDuration::from_number)),
+            other => Err(wrong_type(other, "a duration", kind)),
+        },
+        Kind::ValueStores => references::stores_from_json(json).map(Value::Stores),
         Kind::TextList => texts(json, kind).map(Value::List),
         Kind::ChoiceList(words) => choices(texts(json, kind)?, words),
         Kind::TextMap => text_map(json, kind).map(Value::Map),
@@ -136,6 +145,7 @@ pub(crate) fn from_env(kind: Kind, value: &str) -> Judged {
             Ok(number) => decimal(number, kind),
             Err(_) => Err(Rejection::new("is not a number")),
         },
+        Kind::GoDuration => go_duration(GoDuration::parse(trimmed)),
         Kind::TextList => Ok(Value::List(split_list(value))),
         Kind::ChoiceList(words) => choices(split_list(value), words),
         Kind::TextMap => split_map(value, false).map(Value::Map),
@@ -151,16 +161,17 @@ pub(crate) fn from_env(kind: Kind, value: &str) -> Judged {
                 .collect::<Result<_, _>>()
                 .map(|ports| Value::Ports(ProxyProtocol::Ports(ports))),
         },
-        Kind::CertificatePairs | Kind::PortRules | Kind::Messages | Kind::Opaque => {
-            match serde_json::from_str(trimmed) {
-                Ok(json) => from_json(kind, json),
-                Err(error) => Err(Rejection::new(format!(
-                    "is not JSON: {}",
-                    without_position(&error)
-                ))
-                .hint("this variable holds the same JSON as the file")),
-            }
-        }
+        Kind::CertificatePairs
+        | Kind::PortRules
+        | Kind::Messages
+        | Kind::ValueStores
+        | Kind::Opaque => match serde_json::from_str(trimmed) {
+            Ok(json) => from_json(kind, json),
+            Err(error) => Err(
+                Rejection::new(format!("is not JSON: {}", without_position(&error)))
+                    .hint("this variable holds the same JSON as the file"),
+            ),
+        },
     }
 }
 
@@ -351,6 +362,64 @@ fn decimal(number: f64, kind: Kind) -> Judged {
     }
 }
 
+fn go_duration(read: Option<GoDuration>) -> Judged {
+    match read {
+        Some(GoDuration(time)) => Ok(Value::Number(time.as_secs_f64())),
+        None => {
+            Err(Rejection::new("is not a duration").hint("write it with a unit, such as \"5s\""))
+        }
+    }
+}
+
+/// A duration as Go has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GoDuration(pub(crate) Duration);
+
+impl GoDuration {
+    /// A bare number is nanoseconds. One below a million, which no source answers within, was meant
+    /// as seconds: so it stands in examples of Tyk's manual.
+    pub(crate) fn from_number(number: i64) -> Option<Self> {
+        let number = u64::try_from(number).ok()?;
+        Some(Self(match number {
+            0..1_000_000 => Duration::from_secs(number),
+            _ => Duration::from_nanos(number),
+        }))
+    }
+
+    /// Numbers with units, such as `1m30s` or `500ms`, or a bare number.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if let Ok(number) = text.parse() {
+            return Self::from_number(number);
+        }
+        let mut total = Duration::ZERO;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+            let (number, behind) = rest.split_at(digits);
+            let unit_ends = behind
+                .find(|c: char| c.is_ascii_digit() || c == '.')
+                .unwrap_or(behind.len());
+            let (unit, behind) = behind.split_at(unit_ends);
+            let unit = match unit {
+                "ns" => 1e-9,
+                "us" | "µs" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return None,
+            };
+            let number: f64 = number.parse().ok()?;
+            let part = Duration::try_from_secs_f64(number * unit).ok()?;
+            total = total.checked_add(part)?;
+            rest = behind;
+        }
+        let longest = Duration::from_secs(LONGEST_SECONDS.unsigned_abs());
+        (!text.is_empty() && total <= longest).then_some(Self(total))
+    }
+}
+
 fn split_list(value: &str) -> Vec<String> {
     if value.trim().is_empty() {
         return Vec::new();
@@ -376,4 +445,23 @@ fn split_map(value: &str, secret: bool) -> Result<Vec<(String, String)>, Rejecti
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_of_go_are_read_with_their_units_and_bare_numbers_as_they_are_meant() {
+        let read = |text: &str| GoDuration::parse(text).map(|duration| duration.0);
+        assert_eq!(read("5s"), Some(Duration::from_secs(5)));
+        assert_eq!(read("1m30s"), Some(Duration::from_secs(90)));
+        assert_eq!(read("1.5h"), Some(Duration::from_secs(5400)));
+        assert_eq!(read("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(read("30"), Some(Duration::from_secs(30)));
+        assert_eq!(read("5000000000"), Some(Duration::from_secs(5)));
+        for text in ["", "s", "5", "5x", "-5s", "five", "9999999999h"] {
+            assert_eq!(read(text).is_some(), text == "5", "{text}");
+        }
+    }
 }

@@ -17,15 +17,15 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use portcullis_apidef::{DefinitionFile, parse_files};
-use portcullis_config::GatewayConfig;
+use portcullis_apidef::{DefinitionFile, parse_resolved};
+use portcullis_config::{GatewayConfig, Resolver};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     build::{BuildError, Builder, Built, Finding, Update},
     certificates::StoredReference,
     control::{LoadedSet, Readiness, Runtime},
-    definitions::{Definitions, Fingerprint, ReadError, UnreadableFile, fingerprint},
+    definitions::{Definitions, Fingerprint, ReadError, Referring, UnreadableFile, fingerprint},
     inventory::users_of,
     listen::{self, BindError},
     live::Live,
@@ -36,6 +36,9 @@ use crate::{
 
 /// How often files are looked at for changes.
 const WATCH: Duration = Duration::from_millis(400);
+
+/// How long after a reference had no value it is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often ticket keys are looked at.
 const ROTATION_CHECK: Duration = Duration::from_secs(60);
@@ -78,6 +81,9 @@ pub struct Loader {
     config: Arc<GatewayConfig>,
     builder: Builder,
     policies: PolicyReader,
+    resolver: Resolver,
+    /// When a value that was missed is asked for again.
+    ask_again: Option<Instant>,
     seen: Option<Seen>,
 }
 
@@ -85,6 +91,7 @@ pub struct Loader {
 struct Seen {
     fingerprint: Option<Fingerprint>,
     files: Arc<Vec<DefinitionFile>>,
+    referring: Referring,
     unreadable: Vec<UnreadableFile>,
 }
 
@@ -93,6 +100,10 @@ impl Loader {
     pub fn new(config: Arc<GatewayConfig>, builder: Builder) -> Self {
         Self {
             policies: PolicyReader::new(&config.definitions),
+            resolver: Resolver::new(config.references.clone(), config.base.clone(), |name| {
+                std::env::var(name).ok()
+            }),
+            ask_again: None,
             config,
             builder,
             seen: None,
@@ -107,14 +118,25 @@ impl Loader {
         let directory = &self.config.definitions.app_path;
         // Taken before reading: a change during it is seen the next time.
         let now = fingerprint(directory).ok();
+        self.resolver.begin();
         let seen = match self.seen.take() {
-            Some(seen) if now.is_some() && seen.fingerprint == now => seen,
+            Some(seen)
+                if now.is_some()
+                    && seen.fingerprint == now
+                    && seen.referring.are_the_same(&mut self.resolver) =>
+            {
+                seen
+            }
             old => match Definitions::read(directory) {
-                Ok(read) => Seen {
-                    fingerprint: now,
-                    files: Arc::new(parse_files(&read.files)),
-                    unreadable: read.unreadable,
-                },
+                Ok(read) => {
+                    let referring = Referring::among(&read.files, &mut self.resolver);
+                    Seen {
+                        fingerprint: now,
+                        files: Arc::new(parse_resolved(&read.files, referring.resolved())),
+                        referring,
+                        unreadable: read.unreadable,
+                    }
+                }
                 Err(error) => {
                     // Asking again and again would only say the same.
                     self.seen = old.map(|seen| Seen {
@@ -125,6 +147,8 @@ impl Loader {
                 }
             },
         };
+        let missed = self.resolver.missed_something();
+        self.ask_again = missed.then(|| Instant::now() + ASK_AGAIN);
         let seen = self.seen.insert(seen);
         self.builder.set_policies(self.policies.read());
         let built = self.builder.build(&seen.files, &seen.unreadable)?;
@@ -138,7 +162,11 @@ impl Loader {
                 != Some(fingerprint(&self.config.definitions.app_path).ok());
         let policies_changed =
             self.config.definitions.watch_app_path && self.policies.has_changed();
-        definitions_changed || policies_changed || self.builder.certificates_changed()
+        let values_missed = self.ask_again.is_some_and(|at| Instant::now() >= at);
+        definitions_changed
+            || values_missed
+            || policies_changed
+            || self.builder.certificates_changed()
     }
 }
 

@@ -17,6 +17,7 @@ pub use traffic::{
 };
 
 use crate::paths::BasePaths;
+use crate::references::References;
 use crate::secret::Secret;
 use crate::settings::Settings;
 
@@ -34,6 +35,8 @@ pub struct GatewayConfig {
     pub limits: TrafficLimits,
     /// Secrets and trust lists.
     pub security: Security,
+    /// Where values are kept that references stand for.
+    pub references: References,
     /// TLS and connections towards upstreams.
     pub upstream: Upstream,
     /// API definitions and policies.
@@ -94,6 +97,7 @@ impl GatewayConfig {
             server: Server::from_settings(settings),
             limits: TrafficLimits::from_settings(settings),
             security: Security::from_settings(settings),
+            references: References::from_settings(settings),
             upstream: Upstream::from_settings(settings),
             definitions: Definitions::from_settings(settings),
             control: Control::from_settings(settings),

@@ -1,7 +1,6 @@
 //! Traffic: listeners, TLS towards both sides, limits, secrets.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::compound::{CertificatePair, ProxyProtocol};
@@ -231,10 +230,6 @@ pub struct Security {
     pub mdcb_certificates: Vec<String>,
     /// When certificates in use are reported.
     pub expiry_monitor: ExpiryMonitor,
-    /// Named texts that `secrets://` references stand for.
-    pub secrets: Vec<(String, Secret)>,
-    /// Directory `file://` references may not leave.
-    pub kv_file_base: Option<PathBuf>,
 }
 
 /// When certificates in use are reported.
@@ -274,8 +269,6 @@ impl Security {
                 check_cooldown: settings.duration_or_default(&monitor("check_cooldown_seconds")),
                 event_cooldown: settings.duration_or_default(&monitor("event_cooldown_seconds")),
             },
-            secrets: settings.secrets("secrets"),
-            kv_file_base: settings.path("kv.file.base_path"),
         }
     }
 }

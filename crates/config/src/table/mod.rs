@@ -7,6 +7,7 @@ mod control;
 mod identity;
 mod listener;
 mod own;
+mod references;
 mod remote;
 mod security;
 mod services;
@@ -31,6 +32,7 @@ pub const SECTIONS: &[Section] = &[
     listener::LISTENERS,
     listener::SERVER,
     security::SECURITY,
+    references::REFERENCES,
     upstream::UPSTREAM,
     control::DEFINITIONS,
     control::CONTROL,

@@ -111,19 +111,5 @@ pub(super) const SECURITY: Section = Section {
             "Shortest time between two events for a certificate; 0 means 86400.",
         )
         .not_yet("expiry events"),
-        tyk(
-            "secrets",
-            "SECRETS",
-            Kind::SecretMap,
-            "{}",
-            "Named texts that `secrets://NAME` stands for.",
-        ),
-        tyk(
-            "kv.file.base_path",
-            "KV_FILE_BASEPATH",
-            Kind::Path,
-            "\"\"",
-            "Directory that `file://` references are read from and may not leave; empty means that they name any file.",
-        ),
     ],
 };

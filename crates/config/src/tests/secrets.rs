@@ -61,3 +61,51 @@ fn key_material_written_at_the_wrong_place_is_not_shown() {
     let error = Site::with(r#"{"listen_address": "-----BEGIN PRIVATE KEY-----"}"#).error();
     assert!(!error.to_string().contains("PRIVATE KEY"), "{error}");
 }
+
+#[test]
+fn stores_of_values_are_judged_without_showing_what_is_in_them() {
+    let config = Site::with(
+        r#"{"secret": "kv://own/gw", "kv": {"stores": {"own": {"type": "inline", "config": {"data": {"gw": "hunter2"}}}}}}"#,
+    )
+    .config();
+    assert_eq!(config.security.secret.reveal(), "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for (stores, place) in [
+        (
+            r#"{"a": {"type": "aws_secrets_manager"}}"#,
+            "kv.stores.a.type",
+        ),
+        (
+            r#"{"a": {"type": "file", "config": {"base_path": "hunter2"}}}"#,
+            "kv.stores.a.config.base_path",
+        ),
+        (r#"{"a": {"type": "env"}}"#, "kv.stores.a.config.prefix"),
+        (
+            r#"{"a": {"type": "inline", "config": {"hunter": "hunter2"}}}"#,
+            "kv.stores.a.config.hunter",
+        ),
+        (
+            r#"{"a": {"type": "hashicorp_vault", "config": {"token": ["hunter2"]}}}"#,
+            "kv.stores.a.config.token",
+        ),
+        (r#"{"a/b": {"type": "env"}}"#, "kv.stores.a/b"),
+    ] {
+        let error = Site::with(&format!(r#"{{"kv": {{"stores": {stores}}}}}"#)).error();
+        assert_eq!(error.key, place);
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_required_store_that_is_not_there_stops_the_start() {
+    let store =
+        r#"{"type": "hashicorp_consul", "required": true, "config": {"address": "127.0.0.1:1"}}"#;
+    let error = Site::with(&format!(r#"{{"kv": {{"stores": {{"c": {store}}}}}}}"#)).error();
+    assert_eq!(error.key, "kv.stores.c");
+    assert!(
+        error
+            .message
+            .contains("http://127.0.0.1:1 cannot be reached"),
+        "{error}"
+    );
+}

@@ -9,10 +9,12 @@
 
 mod fingerprint;
 mod read;
+mod resolve;
 mod write;
 
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use read::{Definitions, ReadError, UnreadableFile};
+pub use resolve::Referring;
 pub use write::{DefinitionFiles, WriteError};
 
 /// Largest definition in bytes.

@@ -1,0 +1,287 @@
+//! References to values kept elsewhere, replaced in the text of a definition before it is read.
+//!
+//! What a reference stands for is somebody else's business; here is where in a text one may stand:
+//! in any string that is a value, never in the name of a member.
+//!
+//! Invariants: everything but replaced strings stays byte for byte, so line and column of an error
+//! are those of the file; a value is escaped when it is put in, so it cannot end the string it stands
+//! in; values appear in no `Debug` and in no message about the definition.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::document::{Notation, tree};
+use crate::report::{DefinitionError, ErrorKind, Warning};
+use crate::source::{SourceFile, notation};
+
+/// A string with its references replaced.
+pub struct Replaced {
+    /// The string.
+    pub text: String,
+    /// References that were replaced, each with its value.
+    pub values: Vec<(String, String)>,
+    /// What could not be done, a sentence each, without values.
+    pub notes: Vec<String>,
+}
+
+/// The text of a file with its references replaced.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Resolved {
+    text: Arc<str>,
+    values: Vec<(String, String)>,
+    notes: Vec<String>,
+}
+
+/// Values may be secrets.
+impl fmt::Debug for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let references: Vec<&str> = self.values.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Resolved")
+            .field("references", &references)
+            .field("notes", &self.notes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Resolved {
+    /// Replaces the references of a file; `None` when it has none. `replace` is asked about each
+    /// string and says `None` for one without references.
+    pub fn of(
+        file: &SourceFile,
+        replace: &mut dyn FnMut(&str) -> Option<Replaced>,
+    ) -> Option<Self> {
+        if !may_refer(&file.text) {
+            return None;
+        }
+        let mut resolved = Self {
+            text: Arc::from(""),
+            values: Vec::new(),
+            notes: Vec::new(),
+        };
+        let mut replace = |text: &str| {
+            let replaced = may_refer(text).then(|| replace(text)).flatten()?;
+            resolved.values.extend(replaced.values);
+            resolved.notes.extend(replaced.notes);
+            Some(replaced.text)
+        };
+        let text = match notation(&file.name)? {
+            Notation::Json => in_json(&file.text, &mut replace)?,
+            Notation::Yaml => {
+                // A text that is no YAML is told when it is read.
+                let mut value = tree(&file.text, Notation::Yaml).ok()?;
+                in_tree(&mut value, &mut replace).then(|| value.to_string())?
+            }
+        };
+        resolved.notes.sort_unstable();
+        resolved.notes.dedup();
+        resolved.text = text.into();
+        Some(resolved)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The warnings about the definition, without values, and those about its references.
+    pub(crate) fn tell(&self, warnings: &mut Vec<Warning>) {
+        for warning in warnings.iter_mut() {
+            warning.message = self.without_values(&warning.message);
+        }
+        warnings.extend(self.notes.iter().map(|note| Warning {
+            path: "definition".to_owned(),
+            message: note.clone(),
+            unknown_member: false,
+        }));
+    }
+
+    /// The errors of the definition, without values, and those about its references, which may be
+    /// what they come from.
+    pub(crate) fn explain(&self, errors: &mut Vec<DefinitionError>) {
+        for error in errors.iter_mut() {
+            error.problem = self.without_values(&error.problem);
+            error.hint = self.without_values(&error.hint);
+        }
+        errors.extend(self.notes.iter().map(|note| DefinitionError {
+            path: "definition".to_owned(),
+            problem: note.clone(),
+            accepted: String::new(),
+            hint: String::new(),
+            kind: ErrorKind::Invalid,
+        }));
+    }
+
+    fn without_values(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (reference, value) in &self.values {
+            // As it is, and as a message that quotes it has it.
+            let quoted: String = value.chars().flat_map(char::escape_debug).collect();
+            for value in [value.as_str(), quoted.as_str()] {
+                if !value.is_empty() && text.contains(value) {
+                    text = text.replace(value, &format!("(value of {reference})"));
+                }
+            }
+        }
+        text
+    }
+}
+
+fn may_refer(text: &str) -> bool {
+    text.contains("://") || text.contains("$kv{") || text.contains(":\\/\\/")
+}
+
+/// JSON with strings replaced; `None` when none was.
+fn in_json(text: &str, replace: &mut dyn FnMut(&str) -> Option<String>) -> Option<String> {
+    let mut whole = String::new();
+    let mut done = 0;
+    let mut at = 0;
+    while let Some(quote) = text[at..].find('"') {
+        let start = at + quote;
+        let Some(end) = end_of_string(text, start) else {
+            break;
+        };
+        at = end;
+        let literal = &text[start..end];
+        let is_name = text[end..].trim_start().starts_with(':');
+        if is_name || !may_refer(literal) {
+            continue;
+        }
+        let unescaped: Option<String> = serde_json::from_str(literal).ok();
+        if let Some(value) = unescaped.and_then(|unescaped| replace(&unescaped)) {
+            whole.push_str(&text[done..start]);
+            whole.push_str(&Value::from(value).to_string());
+            done = end;
+        }
+    }
+    if done == 0 {
+        return None;
+    }
+    whole.push_str(&text[done..]);
+    Some(whole)
+}
+
+/// Behind the closing quote of the string that begins at `start`.
+fn end_of_string(text: &str, start: usize) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = start + 1;
+    loop {
+        match bytes.get(at)? {
+            b'\\' => at += 2,
+            b'"' => return Some(at + 1),
+            _ => at += 1,
+        }
+    }
+}
+
+/// Replaces strings of a tree; whether any was.
+fn in_tree(value: &mut Value, replace: &mut dyn FnMut(&str) -> Option<String>) -> bool {
+    match value {
+        Value::String(text) => match replace(text) {
+            Some(replaced) => {
+                *text = replaced;
+                true
+            }
+            None => false,
+        },
+        Value::Array(items) => items
+            .iter_mut()
+            .fold(false, |any, item| in_tree(item, replace) | any),
+        Value::Object(members) => members
+            .values_mut()
+            .fold(false, |any, member| in_tree(member, replace) | any),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse_resolved;
+    use std::collections::BTreeMap;
+
+    fn replace(text: &str) -> Option<Replaced> {
+        match text.strip_prefix("env://")? {
+            "MISSING" => Some(Replaced {
+                text: text.to_owned(),
+                values: Vec::new(),
+                notes: vec!["the reference `env://MISSING` is not set".to_owned()],
+            }),
+            name => {
+                let value = format!("<\"{name}\"\nvalue>");
+                Some(Replaced {
+                    values: vec![(text.to_owned(), value.clone())],
+                    text: value,
+                    notes: Vec::new(),
+                })
+            }
+        }
+    }
+
+    fn resolved(name: &str, text: &str) -> Option<Resolved> {
+        let file = SourceFile {
+            name: name.to_owned(),
+            text: text.into(),
+        };
+        Resolved::of(&file, &mut replace)
+    }
+
+    #[test]
+    fn strings_that_are_values_are_replaced_and_the_rest_stays_byte_for_byte() {
+        let text =
+            "{ \"a\" : \"env://A\",\n\t\"env://B\":[1.50, \"env:\\/\\/C\", \"https://x\\\"y\"] }";
+        let json = resolved("a.json", text).unwrap();
+        assert_eq!(
+            json.text(),
+            "{ \"a\" : \"<\\\"A\\\"\\nvalue>\",\n\t\"env://B\":[1.50, \"<\\\"C\\\"\\nvalue>\", \"https://x\\\"y\"] }"
+        );
+        let yaml = resolved("a.yaml", "a: env://A\nb: [env://B]\n").unwrap();
+        let read: Value = serde_json::from_str(yaml.text()).unwrap();
+        assert_eq!(read["a"], "<\"A\"\nvalue>");
+        for text in [
+            "{\"a\": \"https://x\"}",
+            "{\"a\": \"plain\"}",
+            "{\"a\": \"env://",
+            "\"\\",
+        ] {
+            assert_eq!(resolved("a.json", text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_definition_runs_with_the_values_and_is_shown_as_it_is_written() {
+        let text = r#"{"name":"env://NAME","api_id":"a","use_keyless":true,
+            "proxy":{"listen_path":"/a/","target_url":"http://h:1/"}}"#;
+        let file = SourceFile {
+            name: "a.json".to_owned(),
+            text: text.into(),
+        };
+        let all = BTreeMap::from([("a.json".to_owned(), resolved("a.json", text).unwrap())]);
+        let parsed = parse_resolved(&[file], &all);
+        let definition = parsed[0].result.as_ref().unwrap();
+        assert_eq!(definition.api.name, "<\"NAME\"\nvalue>");
+        assert_eq!(definition.document.text(), text);
+        assert_eq!(parsed[0].classic_value().unwrap()["name"], "env://NAME");
+    }
+
+    #[test]
+    fn no_value_gets_into_a_message_and_a_reference_without_one_is_told() {
+        let text = r#"{"name":"a","api_id":"a","use_keyless":true,"active":"env://SECRET",
+            "proxy":{"listen_path":"/a/","target_url":"env://MISSING"}}"#;
+        let file = SourceFile {
+            name: "a.json".to_owned(),
+            text: text.into(),
+        };
+        let resolved = resolved("a.json", text).unwrap();
+        assert!(!format!("{resolved:?}").contains("value>"));
+        let all = BTreeMap::from([("a.json".to_owned(), resolved)]);
+        let errors = parse_resolved(&[file], &all)[0].result.clone().unwrap_err();
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let told = told.join("\n");
+        assert!(
+            told.contains("the reference `env://MISSING` is not set"),
+            "{told}"
+        );
+        assert!(!told.contains("value>"), "{told}");
+    }
+}
