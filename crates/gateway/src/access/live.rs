@@ -38,6 +38,13 @@ pub struct LiveSession {
     pub policies: Arc<PolicySet>,
     /// When it was read.
     pub loaded: Millis,
+    /// What has been learned since.
+    pub marks: Marks,
+}
+
+/// What is learned of a session after it was read.
+#[derive(Default)]
+pub struct Marks {
     stale: AtomicBool,
     retry: AtomicU64,
     verified: ArcSwapOption<Verified>,
@@ -54,84 +61,43 @@ struct Verified {
 #[derive(Clone)]
 pub struct DigestKey([u8; 32]);
 
-/// What makes a [`LiveSession`].
-pub struct Parts {
-    /// See the fields of the same names.
-    pub access: Access,
-    /// See there.
-    pub counted_as: String,
-    /// See there.
-    pub rates: Vec<(Arc<Window>, String)>,
-    /// See there.
-    pub masked: String,
-    /// See there.
-    pub alias: String,
-    /// See there.
-    pub password: BasicAuthData,
-    /// See there.
-    pub stored: Session,
-    /// See there.
-    pub policies: Arc<PolicySet>,
-    /// See there.
-    pub loaded: Millis,
+impl Marks {
+    /// Of a session just read that replaces `before`: the same password is still known.
+    pub fn after(before: Option<&LiveSession>, password: &BasicAuthData) -> Self {
+        let verified = before
+            .filter(|before| before.password == *password)
+            .and_then(|before| before.marks.verified.load_full());
+        Self {
+            verified: ArcSwapOption::new(verified),
+            ..Self::default()
+        }
+    }
 }
 
 impl LiveSession {
-    /// A session just read; what is known of its password comes from the one it replaces.
-    pub fn new(parts: Parts, before: Option<&Self>) -> Self {
-        let Parts {
-            access,
-            counted_as,
-            rates,
-            masked,
-            alias,
-            password,
-            stored,
-            policies,
-            loaded,
-        } = parts;
-        let verified = before
-            .filter(|before| before.password == password)
-            .and_then(|before| before.verified.load_full());
-        Self {
-            access,
-            counted_as,
-            rates,
-            masked,
-            alias,
-            password,
-            stored,
-            policies,
-            loaded,
-            stale: AtomicBool::new(false),
-            retry: AtomicU64::new(0),
-            verified: ArcSwapOption::new(verified),
-        }
-    }
-
     /// The store holds something else now.
     pub fn mark_stale(&self) {
-        self.stale.store(true, Ordering::Release);
+        self.marks.stale.store(true, Ordering::Release);
     }
 
     /// True when it must not be used again.
     pub fn is_stale(&self) -> bool {
-        self.stale.load(Ordering::Acquire)
+        self.marks.stale.load(Ordering::Acquire)
     }
 
     /// The store did not answer: it is not asked again before `at`.
     pub fn not_before(&self, at: Millis) {
-        self.retry.store(at.number(), Ordering::Relaxed);
+        self.marks.retry.store(at.number(), Ordering::Relaxed);
     }
 
     /// True while the store need not be asked again.
     pub fn waits(&self, now: Millis) -> bool {
-        now < Millis::of(self.retry.load(Ordering::Relaxed))
+        now < Millis::of(self.marks.retry.load(Ordering::Relaxed))
     }
 
     /// A password was right; it is known until then.
     pub fn remember(&self, key: &DigestKey, password: &SecretText, until: Millis) {
-        self.verified.store(Some(Arc::new(Verified {
+        self.marks.verified.store(Some(Arc::new(Verified {
             digest: key.digest(password),
             until,
         })));
@@ -139,7 +105,7 @@ impl LiveSession {
 
     /// True when this password is known to be right.
     pub fn knows(&self, key: &DigestKey, password: &SecretText, now: Millis) -> bool {
-        self.verified.load().as_ref().is_some_and(|known| {
+        self.marks.verified.load().as_ref().is_some_and(|known| {
             now < known.until && openssl::memcmp::eq(&known.digest, &key.digest(password))
         })
     }

@@ -63,7 +63,7 @@ pub use self::link::AccessLink;
 use self::{
     count::{Counting, QuotaLeft},
     known::{KnownSessions, Names},
-    live::{DigestKey, LiveSession, Parts},
+    live::{DigestKey, LiveSession, Marks},
     memory::Terms,
     refusal::{Messages, Refused},
     share::Share,
@@ -303,18 +303,18 @@ impl Access {
                 (self.known.window(&name, access.longest(counter), now), name)
             })
             .collect();
-        let parts = Parts {
+        Some(LiveSession {
             access,
             counted_as,
             rates,
             masked,
+            marks: Marks::after(before, &session.basic_auth_data),
             alias: session.alias,
             password: session.basic_auth_data,
             stored,
             policies: policies.clone(),
             loaded,
-        };
-        Some(LiveSession::new(parts, before))
+        })
     }
 
     /// Whether a password is a session's.
