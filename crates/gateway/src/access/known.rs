@@ -83,7 +83,11 @@ impl KnownSessions {
         }
         let wanted = std::iter::once(presented_name(org, presented)).chain(others);
         let mut aliases = match tables.by_name.remove(name) {
-            Some(before) => before.aliases,
+            Some(before) => {
+                // Only the one that stands here is marked when the key changes.
+                before.session.mark_stale();
+                before.aliases
+            }
             None => Vec::new(),
         };
         for alias in wanted {

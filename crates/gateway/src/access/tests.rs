@@ -82,6 +82,19 @@ async fn a_session_is_read_once_until_its_key_changes() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_presented_in_two_forms_has_one_session_in_use() {
+    let bench = Bench::new();
+    bench.put("defaultmykey", "{}").await;
+    let by_token = bench.find("defaultmykey").await.expect("a session");
+    let by_name = bench.find("mykey").await.expect("a session");
+    assert!(by_token.is_stale() || Arc::ptr_eq(&by_token, &by_name));
+    let again = bench.find("defaultmykey").await.expect("a session");
+    assert!(Arc::ptr_eq(&again, &by_name));
+    bench.access.keys_changed(&["defaultmykey".to_owned()]);
+    assert!(by_name.is_stale());
+}
+
+#[tokio::test]
 async fn a_policy_that_changes_or_goes_takes_effect_on_sessions_in_use() {
     let mut bench = Bench::new();
     let policy = |rate: u32| {
