@@ -30,7 +30,8 @@ impl Access {
                     Ok(Signal::KeysChanged(names)) => access.keys_changed(&names),
                     // Also sent where messages were missed.
                     Ok(Signal::Reload) | Err(RecvError::Lagged(_)) => access.anything_changed(),
-                    Ok(Signal::Load(node)) => {
+                    // Without knowing ourselves we would take our own load for another node's.
+                    Ok(Signal::Load(node)) if !own.is_empty() => {
                         let now = Instant::now();
                         let said = u64::try_from(node.load_per_sec).unwrap_or(1);
                         if node.id == own {
