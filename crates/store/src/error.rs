@@ -49,7 +49,7 @@ pub enum StoreError {
         holder: String,
     },
     /// The embedded store cannot be read or written.
-    #[error("the embedded store {}: {reason}", path.display())]
+    #[error("the embedded store {} (portcullis.data_dir): {reason}", path.display())]
     File {
         /// The file.
         path: PathBuf,

@@ -91,6 +91,20 @@ macro_rules! either {
 }
 
 impl Engine {
+    /// What it is, in one word for a metric.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Embedded(_) => "embedded",
+        }
+    }
+
+    /// Whether other nodes work with the same store.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+        }
+    }
+
     /// Writes what is in memory only and lets go of the store: the process is about to end. Everything
     /// that is asked of it afterwards may fail.
     pub async fn close(&self) -> Result<(), StoreError> {

@@ -19,6 +19,7 @@ use rustix::fs::access;
 
 use super::{
     lock::{LockError, WriterLock},
+    revocable::{Opened, Revocable, Revoked},
     tables,
     unwritten::Unwritten,
 };
@@ -46,8 +47,16 @@ pub(super) enum Access {
     Reading,
 }
 
+/// Which file it is and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    device: u64,
+    inode: u64,
+    len: u64,
+}
+
 /// What a look at a store found that can be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Inspection {
     /// There is none yet; a start makes it.
     Absent,
@@ -56,8 +65,20 @@ pub enum Inspection {
         /// Which process.
         holder: String,
     },
+    /// Whoever looks may not write it, so a start by the same user would fail.
+    Unwritable {
+        /// What is in the way and what to do.
+        error: StoreError,
+    },
     /// It is whole and can be written.
     Good,
+}
+
+impl Extent {
+    /// Whether a file that was like `before` has been replaced or cut short by somebody else.
+    pub(super) fn is_less_than(&self, before: &Self) -> bool {
+        (self.device, self.inode) != (before.device, before.inode) || self.len < before.len
+    }
 }
 
 impl Place {
@@ -128,7 +149,7 @@ impl Place {
     }
 
     /// Opens the store and checks that it is whole.
-    pub(super) fn open(&self, access: Access) -> Result<Database, StoreError> {
+    pub(super) fn open(&self, access: Access) -> Result<Opened, StoreError> {
         // A damaged file may make the database give up in its own way.
         let opened = catch_unwind(AssertUnwindSafe(|| self.try_open(access)));
         match opened {
@@ -141,7 +162,7 @@ impl Place {
         }
     }
 
-    fn try_open(&self, access: Access) -> Result<Database, DatabaseError> {
+    fn try_open(&self, access: Access) -> Result<Opened, DatabaseError> {
         let writing = access == Access::Writing;
         let file = OpenOptions::new()
             .read(true)
@@ -155,10 +176,26 @@ impl Place {
         builder
             .set_cache_size(CACHE)
             .set_check_integrity_on_open(true);
-        if writing {
-            builder.create_with_backend(FileBackend::new(file)?)
+        let revoked = Revoked::default();
+        let database = if writing {
+            let file = Revocable::new(FileBackend::new(file)?, revoked.clone());
+            builder.create_with_backend(file)
         } else {
             builder.create_with_backend(Unwritten::over(file)?)
+        };
+        Ok(Opened::new(database?, revoked))
+    }
+
+    /// The file under the store's name as it is now; `None` when there is none.
+    pub(super) fn extent(&self) -> io::Result<Option<Extent>> {
+        match fs::metadata(&self.file) {
+            Ok(metadata) => Ok(Some(Extent {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                len: metadata.len(),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -191,13 +228,14 @@ impl Place {
         // An empty path is the current directory.
         let nearest = nearest.filter(|path| !path.as_os_str().is_empty());
         let nearest = nearest.unwrap_or(Path::new("."));
-        let writable = |path: &Path| {
-            access(path, rustix::fs::Access::WRITE_OK).map_err(|error| {
-                let error = io::Error::from(error);
-                self.broken(format!("{}: {}", path.display(), self.remedy(&error)))
-            })
+        let unwritable = |path: &Path| {
+            let error = io::Error::from(access(path, rustix::fs::Access::WRITE_OK).err()?);
+            let error = self.broken(format!("{}: {}", path.display(), self.remedy(&error)));
+            Some(Inspection::Unwritable { error })
         };
-        writable(nearest)?;
+        if let Some(found) = unwritable(nearest) {
+            return Ok(found);
+        }
         if !self.file.exists() {
             return Ok(Inspection::Absent);
         }
@@ -206,9 +244,10 @@ impl Place {
         {
             return Ok(Inspection::InUse { holder });
         }
-        writable(&self.file)?;
-        self.open(Access::Reading)?;
-        Ok(Inspection::Good)
+        match unwritable(&self.file) {
+            Some(found) => Ok(found),
+            None => self.open(Access::Reading).map(|_| Inspection::Good),
+        }
     }
 
     fn locked_out(&self, error: LockError) -> StoreError {

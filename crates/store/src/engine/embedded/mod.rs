@@ -7,6 +7,7 @@
 //! writer     the thread that writes: groups of changes, counters behind, sweeping, opening again
 //! shared     what readers and the writer share
 //! counters   counters that are at work, in memory
+//! revocable  keeping a database from a file that somebody else has damaged
 //! unwritten  reading a file that cannot be written
 //! clock      the time expiries are compared with
 //! ```
@@ -21,6 +22,7 @@ mod clock;
 mod counters;
 mod file;
 mod lock;
+mod revocable;
 mod shared;
 mod tables;
 mod unwritten;

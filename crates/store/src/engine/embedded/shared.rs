@@ -8,16 +8,16 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{PoisonError, RwLock, RwLockReadGuard},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use redb::Database;
 use tokio::sync::watch;
 
 use super::{
     clock::Clock,
     counters::Counters,
-    file::{Access, Place},
+    file::{Access, Extent, Place},
+    revocable::Opened,
     tables::{Failure, View},
 };
 use crate::{Health, StoreError};
@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) counters: Counters,
     pub(super) health: watch::Sender<Health>,
+    /// The file after the last change of ours.
+    extent: Mutex<Option<Extent>>,
     slot: RwLock<Slot>,
 }
 
@@ -40,11 +42,25 @@ struct Slot {
 /// How far the store can be used.
 pub(super) enum State {
     /// For everything.
-    Open(Database),
+    Open(Opened),
     /// For reading; why not for writing.
-    Unwritable(Database, StoreError),
+    Unwritable(Opened, StoreError),
     /// For nothing.
     Broken(StoreError),
+}
+
+impl State {
+    fn health(&self) -> Health {
+        match self {
+            Self::Open(_) => Health::Up,
+            Self::Unwritable(_, error) => Health::Down {
+                reason: format!("{error} (what is in it can still be read)"),
+            },
+            Self::Broken(error) => Health::Down {
+                reason: error.to_string(),
+            },
+        }
+    }
 }
 
 /// Why something could not be read.
@@ -56,8 +72,10 @@ pub(super) enum Unread {
 }
 
 impl Shared {
-    pub(super) fn new(place: Place, database: Database) -> Self {
+    pub(super) fn new(place: Place, database: Opened) -> Self {
+        let extent = Mutex::new(place.extent().ok().flatten());
         Self {
+            extent,
             place,
             clock: Clock::new(),
             counters: Counters::default(),
@@ -106,28 +124,65 @@ impl Shared {
     pub(super) fn reopen(&self, access: Access, cause: StoreError) -> bool {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         slot.generation += 1;
-        // The old one lets go of the file first.
+        // The old one lets go of the file first, and leaves it as it is.
+        if let State::Open(database) | State::Unwritable(database, _) = &slot.state {
+            database.revoke();
+        }
         slot.state = State::Broken(cause.clone());
         self.place.distrust_memory();
         let opened = match access {
             Access::Writing => self.place.open(Access::Writing).map(State::Open),
             Access::Reading => Err(cause),
         };
+        *self.known_extent() = self.place.extent().ok().flatten();
         slot.state = opened.unwrap_or_else(|cause| match self.place.open(Access::Reading) {
             Ok(database) => State::Unwritable(database, cause),
             Err(error) => State::Broken(error),
         });
-        let health = match &slot.state {
-            State::Open(_) => Health::Up,
-            State::Unwritable(_, error) => Health::Down {
-                reason: format!("{error} (what is in it can still be read)"),
-            },
-            State::Broken(error) => Health::Down {
-                reason: error.to_string(),
-            },
-        };
+        let health = slot.state.health();
         drop(slot);
         self.tell(health)
+    }
+
+    fn known_extent(&self) -> MutexGuard<'_, Option<Extent>> {
+        self.extent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers the file as the last transaction left it.
+    pub(super) fn changed(&self) {
+        *self.known_extent() = self.place.extent().ok().flatten();
+    }
+
+    /// What somebody else did to the file, if so: a change of ours would be lost with it.
+    pub(super) fn interference(&self) -> Option<StoreError> {
+        let known = (*self.known_extent())?;
+        match self.place.extent() {
+            Ok(Some(extent)) if extent.is_less_than(&known) => Some(self.place.broken(
+                "another program has replaced it or cut it short; stop the gateway and put a backup in its \
+                 place",
+            )),
+            // What the system refuses to tell, the transaction will meet.
+            Ok(Some(_)) | Err(_) => None,
+            Ok(None) => Some(self.place.broken(
+                "somebody has removed it; put it or a backup in its place, then writing goes on by itself",
+            )),
+        }
+    }
+
+    /// Writes no more to the database that is open, which can still be read though its file has lost
+    /// its name.
+    pub(super) fn write_no_more(&self, cause: StoreError) {
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        let state = std::mem::replace(&mut slot.state, State::Broken(cause.clone()));
+        slot.state = match state {
+            State::Open(database) | State::Unwritable(database, _) => {
+                State::Unwritable(database, cause)
+            }
+            broken @ State::Broken(_) => broken,
+        };
+        let health = slot.state.health();
+        drop(slot);
+        self.tell(health);
     }
 
     /// Says how the store is, once for each change; whether it is well.

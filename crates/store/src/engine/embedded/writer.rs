@@ -291,6 +291,12 @@ impl Writer {
         work: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
         let shared = self.shared.clone();
+        if shared.with_state(|state| matches!(state, State::Open(_)))
+            && let Some(error) = shared.interference()
+        {
+            self.fail(error.clone());
+            return Err(error);
+        }
         let failed = shared.with_state(|state| match state {
             State::Open(database) => {
                 let now = shared.clock.now();
@@ -305,6 +311,7 @@ impl Writer {
         })?;
         match failed {
             None => {
+                shared.changed();
                 self.retry = RETRY;
                 Ok(())
             }
@@ -318,9 +325,18 @@ impl Writer {
 
     /// Goes on reading after a failure, and plans to write again.
     fn fail(&mut self, cause: StoreError) {
-        self.shared.reopen(Access::Reading, cause);
+        if self.is_there() {
+            self.shared.reopen(Access::Reading, cause);
+        } else {
+            self.shared.write_no_more(cause);
+        }
         self.retry_at = Instant::now() + self.retry;
         self.retry = (self.retry * 2).min(MAX_RETRY);
+    }
+
+    /// Without its name the file would be gone once it is let go of.
+    fn is_there(&self) -> bool {
+        !matches!(self.shared.place.extent(), Ok(None))
     }
 
     /// What is to be done from time to time; whether there is more of it.
@@ -334,7 +350,8 @@ impl Writer {
             if Instant::now() < self.retry_at {
                 return false;
             }
-            if !shared.place.takes_writes() || !shared.reopen(Access::Writing, cause) {
+            let may_work = self.is_there() && shared.place.takes_writes();
+            if !may_work || !shared.reopen(Access::Writing, cause) {
                 self.retry_at = Instant::now() + self.retry;
                 self.retry = (self.retry * 2).min(MAX_RETRY);
                 return false;
