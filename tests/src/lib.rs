@@ -15,6 +15,7 @@ pub mod ports;
 pub mod program;
 pub mod raw;
 pub mod redis;
+pub mod store_steps;
 pub mod tls;
 pub mod upstream;
 pub mod wait;

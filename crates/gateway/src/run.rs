@@ -13,6 +13,7 @@ use std::{
 };
 
 use portcullis_config::GatewayConfig;
+use portcullis_store::{Inspection, StoreError};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -37,6 +38,9 @@ use crate::{
 
 /// The version that metrics and health answers name.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How long the store may take to write what is in memory only, on stopping.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a gateway is run.
 #[derive(Default)]
@@ -72,7 +76,7 @@ pub enum StartError {
     Bind(#[from] BindError),
     /// The store cannot be opened.
     #[error(transparent)]
-    Store(#[from] portcullis_store::StoreError),
+    Store(#[from] StoreError),
     /// The system gives no threads or signals.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -95,6 +99,8 @@ pub struct Report {
     pub quarantine: Vec<QuarantineEntry>,
     /// What each host and listen path would do.
     pub routes: Vec<portcullis_policy::ExplainedRoute>,
+    /// How the embedded store is; `None` when a Redis takes its place.
+    pub store: Result<Option<Inspection>, StoreError>,
 }
 
 /// Looks at a configuration and its definitions as a start would, without starting.
@@ -105,10 +111,11 @@ pub fn check(config: &GatewayConfig) -> Result<Report, StartError> {
     let config = Arc::new(config.clone());
     let registry = Arc::new(Registry::new(VERSION));
     let builder = Builder::new(config.clone(), registry, None)?.explaining();
-    let (built, _) = Loader::new(config, builder)
+    let (built, _) = Loader::new(config.clone(), builder)
         .load()
         .map_err(StartError::Load)?;
     Ok(Report {
+        store: Stores::inspect(&config),
         findings: built.findings,
         quarantine: built.quarantine,
         routes: built.routes,
@@ -145,6 +152,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         .enable_all()
         .build()?;
     let stores = runtime.block_on(Stores::open(&config))?;
+    registry.watch_store(stores.engine().kind(), stores.engine().health());
     let access = StoreAccess::new(stores.certificates().clone(), runtime.handle().clone());
     let builder = Builder::new(config.clone(), registry.clone(), Some(access))?;
     let mut loader = Loader::new(config.clone(), builder);
@@ -161,7 +169,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         config.clone(),
         engine.clone(),
         registry.clone(),
-        stores,
+        stores.clone(),
     ));
     let control = ControlLink::new(api, runtime.handle().clone());
     let (access_log, log_writer) = AccessLog::start(&config.logs, io::stdout())?;
@@ -310,6 +318,14 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
             _ = terminate.recv() => Stopped::Cut,
             _ = interrupt.recv() => Stopped::Cut,
         };
+        // Counts are written behind, and nobody counts any more.
+        match tokio::time::timeout(STORE_PATIENCE, stores.engine().close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("the last counts are lost: {error}"),
+            Err(_) => tracing::error!(
+                "the store does not let itself be closed; the last counts may be lost"
+            ),
+        }
         io::Result::Ok(stopped)
     })?;
     runtime.shutdown_timeout(Duration::from_millis(200));

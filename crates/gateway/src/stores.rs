@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use portcullis_config::GatewayConfig;
 use portcullis_store::{
-    Certificates, Embedded, Engine, Sessions, Signals, StoreError,
+    Certificates, Embedded, Engine, Inspection, Sessions, Signals, StoreError,
     signals::{Rules, RulesError},
 };
 
@@ -46,6 +46,17 @@ impl Stores {
             signals.listen();
         }
         Ok(Self::of(engine, config, signals))
+    }
+
+    /// Looks at the embedded store without opening it; `None` when a Redis takes its place.
+    ///
+    /// # Errors
+    /// [`StoreError`] for a store that cannot be used by anybody.
+    pub fn inspect(config: &GatewayConfig) -> Result<Option<Inspection>, StoreError> {
+        match config.storage {
+            Some(_) => Ok(None),
+            None => Embedded::inspect(&config.definitions.data_dir).map(Some),
+        }
     }
 
     /// The stores on an engine that is open. Signals are believed without a signature.

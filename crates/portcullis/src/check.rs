@@ -8,6 +8,7 @@ use std::{fmt::Display, io::Write};
 use portcullis_config::Severity;
 use portcullis_gateway::Report;
 use portcullis_policy::ExplainedRoute;
+use portcullis_store::Inspection;
 
 use crate::{
     cli::CheckArguments,
@@ -32,7 +33,10 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         writeln!(stderr, "{warning}")?;
     }
     let Report {
-        findings, routes, ..
+        findings,
+        routes,
+        store,
+        ..
     } = portcullis_gateway::check(&loaded.config)?;
     for finding in &findings {
         let severity = if finding.is_error {
@@ -43,6 +47,20 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         let severity = verdict.count(severity);
         writeln!(stderr, "{severity}: {finding}")?;
     }
+    let configuration_errors = verdict.errors;
+    let mut in_use = None;
+    match store {
+        Ok(None | Some(Inspection::Absent | Inspection::Good)) => {}
+        Ok(Some(Inspection::InUse { holder })) => in_use = Some(holder),
+        Ok(Some(Inspection::Unwritable { error })) => {
+            let severity = verdict.count(Severity::Warning);
+            writeln!(stderr, "{severity}: {error}")?;
+        }
+        Err(error) => {
+            let severity = verdict.count(Severity::Error);
+            writeln!(stderr, "{severity}: {error}")?;
+        }
+    }
     if verdict.errors + verdict.warnings > 0 {
         writeln!(stderr)?;
     }
@@ -50,13 +68,21 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
 
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{}", table(&routes))?;
+    if let Some(holder) = in_use {
+        writeln!(
+            stdout,
+            "The embedded store is in use by {holder}, so it has not been looked into.\n"
+        )?;
+    }
     let file = loaded.path.map_or_else(
         || "the environment".to_owned(),
         |path| path.display().to_string(),
     );
     writeln!(stdout, "{file}: {verdict}")?;
-    Ok(if verdict.errors > 0 {
+    Ok(if configuration_errors > 0 {
         Exit::Configuration
+    } else if verdict.errors > 0 {
+        Exit::System
     } else {
         Exit::Success
     })

@@ -7,6 +7,7 @@ use std::{error::Error, io::Write, process::ExitCode};
 
 use portcullis_config::Problems;
 use portcullis_gateway::StartError;
+use portcullis_store::StoreError;
 
 use crate::{cert::CertError, logging::FilterError, quickstart::QuickstartError};
 
@@ -90,6 +91,7 @@ impl Failure {
             Self::Configuration(_) | Self::Logging(_) => Exit::Configuration,
             Self::Start(error) => match error {
                 StartError::Build(_) | StartError::Load(_) => Exit::Configuration,
+                StartError::Store(StoreError::Settings { .. }) => Exit::Configuration,
                 StartError::Bind(_) => Exit::Listen,
                 StartError::Store(_) | StartError::System(_) => Exit::System,
             },

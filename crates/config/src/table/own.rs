@@ -20,8 +20,7 @@ pub(super) const OWN: Section = Section {
             Kind::Path,
             "\"data\"",
             "Directory of the embedded store, relative to the configuration file.",
-        )
-        .not_yet("the embedded store"),
+        ),
         own(
             "portcullis.api_id_paths",
             "API_ID_PATHS",

@@ -1,7 +1,9 @@
 //! Health: is the gateway alive, is it ready, and how its parts are.
 //!
-//! With the embedded store, what can fail is the directory of definitions: it is the part
-//! `storage`. Traffic does not depend on it, so it never makes the gateway unready.
+//! With the embedded store there is one part, `storage`: the store and the directory of definitions.
+//! Traffic goes on without them, so they never make the gateway unready. With a Redis there is the part
+//! `redis`, and `storage` only when the directory has failed; a gateway whose Redis is away is not ready,
+//! as a Tyk gateway is not.
 
 use std::{
     path::PathBuf,
@@ -9,10 +11,14 @@ use std::{
 };
 
 use http::{HeaderMap, StatusCode, header::ACCEPT};
+use portcullis_store::Health as StoreHealth;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::{sync::Mutex, task::JoinHandle};
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinHandle,
+};
 
 use super::{
     answer::{self, Answer},
@@ -44,10 +50,28 @@ struct Component {
     time: String,
 }
 
+impl Component {
+    /// A part that keeps data, and what is wrong with it.
+    fn datastore(name: &'static str, failure: Option<String>) -> Self {
+        Self {
+            name,
+            status: match failure {
+                None => Status::Pass,
+                Some(_) => Status::Fail,
+            },
+            output: failure,
+            component_type: "datastore",
+            time: now(),
+        }
+    }
+}
+
 /// Health of a gateway.
 pub(super) struct Health {
     app_path: PathBuf,
     every: Duration,
+    store: watch::Receiver<StoreHealth>,
+    is_shared: bool,
     storage: Mutex<StorageCheck>,
 }
 
@@ -59,18 +83,26 @@ struct StorageCheck {
 }
 
 impl Health {
-    /// Health of a gateway with this directory of definitions, looked at again after `every`.
-    pub(super) fn new(app_path: PathBuf, every: Duration) -> Self {
+    /// Health of a gateway with this directory of definitions, looked at again after `every`, and this
+    /// store, which is a Redis if `is_shared`.
+    pub(super) fn new(
+        app_path: PathBuf,
+        every: Duration,
+        store: watch::Receiver<StoreHealth>,
+        is_shared: bool,
+    ) -> Self {
         Self {
             app_path,
             every,
+            store,
+            is_shared,
             storage: Mutex::default(),
         }
     }
 
     /// `/hello`: 200 for as long as there is somebody to say it.
     pub(super) async fn live(&self, headers: &HeaderMap) -> Answer {
-        report("Tyk GW", &[self.storage().await], headers)
+        report("Tyk GW", &self.components().await, headers)
     }
 
     /// `/ready`: 503 until the first snapshot is in force and from the signal to stop on.
@@ -83,17 +115,47 @@ impl Health {
         let unready = |message| answer::error(StatusCode::SERVICE_UNAVAILABLE, message);
         match readiness {
             Readiness::Draining => unready("Gateway is shutting down"),
+            _ if self.is_shared && self.store_failure().is_some() => {
+                unready("Redis connection not available")
+            }
             Readiness::Starting => unready("A successful API reload did not happen"),
             Readiness::Ready => {
-                let mut components = vec![self.storage().await];
+                let mut components = self.components().await;
                 components.extend(quarantine(loaded));
                 report("Tyk GW Ready", &components, headers)
             }
         }
     }
 
-    /// The state of the embedded store, looked at when the last look is too old.
-    async fn storage(&self) -> Component {
+    /// Why the store cannot be used, if so.
+    fn store_failure(&self) -> Option<String> {
+        match &*self.store.borrow() {
+            StoreHealth::Up => None,
+            StoreHealth::Down { reason } => Some(reason.clone()),
+        }
+    }
+
+    /// What the gateway depends on.
+    async fn components(&self) -> Vec<Component> {
+        let mut storage = self.definitions().await;
+        let store = self.store_failure();
+        if self.is_shared {
+            let mut components = vec![Component::datastore("redis", store)];
+            if storage.status != Status::Pass {
+                components.push(storage);
+            }
+            return components;
+        }
+        if let Some(reason) = store {
+            let reasons = storage.output.into_iter().chain([reason]);
+            let reasons = reasons.collect::<Vec<_>>().join("\n");
+            storage = Component::datastore("storage", Some(reasons));
+        }
+        vec![storage]
+    }
+
+    /// The state of the directory of definitions, looked at when the last look is too old.
+    async fn definitions(&self) -> Component {
         let mut check = self.storage.lock().await;
         if let Some((at, component)) = &check.last
             && at.elapsed() < self.every
@@ -118,17 +180,7 @@ impl Health {
                 }
             }
         };
-        let component = Component {
-            name: "storage",
-            status: if failure.is_none() {
-                Status::Pass
-            } else {
-                Status::Fail
-            },
-            output: failure,
-            component_type: "datastore",
-            time: now(),
-        };
+        let component = Component::datastore("storage", failure);
         check.last = Some((Instant::now(), component.clone()));
         component
     }
@@ -244,14 +296,97 @@ mod tests {
     #[tokio::test]
     async fn a_look_is_repeated_only_when_it_is_old() {
         let dir = tempfile::tempdir().unwrap();
-        let lasting = Health::new(dir.path().to_owned(), Duration::from_secs(600));
-        let fleeting = Health::new(dir.path().to_owned(), Duration::ZERO);
-        assert_eq!(lasting.storage().await.status, Status::Pass);
-        assert_eq!(fleeting.storage().await.status, Status::Pass);
+        let store = watch::Sender::new(StoreHealth::Up);
+        let health = |every| Health::new(dir.path().to_owned(), every, store.subscribe(), false);
+        let lasting = health(Duration::from_secs(600));
+        let fleeting = health(Duration::ZERO);
+        assert_eq!(lasting.definitions().await.status, Status::Pass);
+        assert_eq!(fleeting.definitions().await.status, Status::Pass);
         drop(dir);
-        assert_eq!(lasting.storage().await.status, Status::Pass);
-        let failed = fleeting.storage().await;
+        assert_eq!(lasting.definitions().await.status, Status::Pass);
+        let failed = fleeting.definitions().await;
         assert_eq!(failed.status, Status::Fail);
         assert!(failed.output.unwrap().contains("cannot be read"));
+    }
+
+    /// The embedded store is part of `storage` and stops no traffic.
+    #[tokio::test]
+    async fn an_embedded_store_that_fails_is_told_and_the_gateway_is_ready() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = watch::Sender::new(StoreHealth::Up);
+        let every = Duration::from_secs(600);
+        let health = Health::new(dir.path().to_owned(), every, store.subscribe(), false);
+        let ready = async || {
+            let loaded = LoadedSet::default();
+            let answer = health
+                .ready(Readiness::Ready, &loaded, &HeaderMap::new())
+                .await;
+            (
+                answer.status().as_u16(),
+                serde_json::from_slice::<Value>(answer.body()).unwrap(),
+            )
+        };
+        assert_eq!(ready().await.1["status"], "pass");
+        store.send_replace(StoreHealth::Down {
+            reason: "no room".to_owned(),
+        });
+        let (status, body) = ready().await;
+        assert_eq!((status, &body["status"]), (200, &json!("fail")));
+        assert_eq!(body["details"]["storage"]["output"], "no room");
+        store.send_replace(StoreHealth::Up);
+        assert_eq!(ready().await.1["status"], "pass");
+    }
+
+    /// ST-76
+    #[tokio::test]
+    async fn a_gateway_whose_redis_is_away_is_alive_and_not_ready() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = watch::Sender::new(StoreHealth::Up);
+        let health = Health::new(
+            dir.path().to_owned(),
+            Duration::ZERO,
+            store.subscribe(),
+            true,
+        );
+        let (loaded, headers) = (LoadedSet::default(), HeaderMap::new());
+        let body = |answer: &Answer| serde_json::from_slice::<Value>(answer.body()).unwrap();
+        let hello = body(&health.live(&headers).await);
+        assert_eq!(
+            (
+                &hello["status"],
+                hello["details"].as_object().unwrap().len()
+            ),
+            (&json!("pass"), 1)
+        );
+        assert_eq!(hello["details"]["redis"]["componentType"], "datastore");
+
+        store.send_replace(StoreHealth::Down {
+            reason: "refused".to_owned(),
+        });
+        let hello = health.live(&headers).await;
+        assert_eq!(hello.status(), StatusCode::OK);
+        let hello = body(&hello);
+        assert_eq!(
+            (&hello["status"], &hello["details"]["redis"]["status"]),
+            (&json!("fail"), &json!("fail"))
+        );
+        assert_eq!(hello["details"]["redis"]["output"], "refused");
+        for readiness in [Readiness::Starting, Readiness::Ready] {
+            let ready = health.ready(readiness, &loaded, &headers).await;
+            assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(body(&ready)["message"], "Redis connection not available");
+        }
+        let other = Component::datastore("dashboard", None);
+        let away = Component::datastore("redis", Some("refused".to_owned()));
+        assert_eq!(overall(&[away, other]), Status::Warn);
+        let draining = health.ready(Readiness::Draining, &loaded, &headers).await;
+        assert_eq!(body(&draining)["message"], "Gateway is shutting down");
+
+        // A directory that has failed is a part of its own, for as long as it has.
+        store.send_replace(StoreHealth::Up);
+        drop(dir);
+        let hello = body(&health.live(&headers).await);
+        assert_eq!(hello["status"], "warn");
+        assert_eq!(hello["details"]["storage"]["status"], "fail");
     }
 }

@@ -114,14 +114,19 @@ impl ControlApi {
         Self {
             runtime,
             registry,
-            stores,
             files: Arc::new(Mutex::new(DefinitionFiles::new(app_path))),
             policy_files: Arc::new(Mutex::new(PolicyFiles::new(
                 &config.definitions,
                 &config.base,
             ))),
-            health: Health::new(app_path.clone(), config.control.liveness_check_duration),
+            health: Health::new(
+                app_path.clone(),
+                config.control.liveness_check_duration,
+                stores.engine().health(),
+                stores.engine().is_shared(),
+            ),
             traffic: TrafficWindow::new(config.control.health_check_window),
+            stores,
             config,
         }
     }

@@ -17,6 +17,8 @@ use super::{
     process,
     text::Page,
 };
+use portcullis_store::Health;
+use tokio::sync::watch;
 
 /// All counters of a gateway.
 pub struct Registry {
@@ -27,6 +29,7 @@ pub struct Registry {
     state: Mutex<State>,
     access_log: Mutex<Option<AccessLog>>,
     certificates: Mutex<Option<CertificateSource>>,
+    store: Mutex<Option<(&'static str, watch::Receiver<Health>)>>,
 }
 
 /// Numbers given to APIs.
@@ -84,6 +87,7 @@ impl Registry {
             state: Mutex::default(),
             access_log: Mutex::default(),
             certificates: Mutex::default(),
+            store: Mutex::default(),
         }
     }
 
@@ -160,6 +164,11 @@ impl Registry {
     /// Lets go of the log it watched, so that the log can end.
     pub fn unwatch(&self) {
         *lock(&self.access_log) = None;
+    }
+
+    /// Shows how the store of this kind is.
+    pub fn watch_store(&self, kind: &'static str, health: watch::Receiver<Health>) {
+        *lock(&self.store) = Some((kind, health));
     }
 
     /// Sums of an API over all workers; zeros for one that was never loaded.
@@ -262,6 +271,12 @@ impl Registry {
             "Access log lines dropped because the log could not keep up.",
             dropped,
         );
+        if let Some((kind, health)) = &*lock(&self.store) {
+            let name = "portcullis_store_up";
+            page.family(name, "gauge", "1 while the store can be read and written.");
+            let up = u64::from(*health.borrow() == Health::Up);
+            page.sample(name, &[("store", kind)], up);
+        }
     }
 }
 
@@ -352,6 +367,8 @@ mod tests {
         registry.set_loaded(3, 2, 1);
         registry.reload_finished(true, Duration::from_millis(5));
         registry.reload_finished(false, Duration::from_millis(5));
+        let health = watch::Sender::new(Health::Up);
+        registry.watch_store("embedded", health.subscribe());
         registry.watch_certificates(|| {
             vec![CertificateExpiry {
                 role: "server",
@@ -386,6 +403,13 @@ mod tests {
         has(r#"tyk_gateway_config_reload_total{result="failure"} 1"#);
         has("tyk_gateway_config_reload_duration_seconds_count 2");
         has("portcullis_connections_open 1");
+        has(r#"portcullis_store_up{store="embedded"} 1"#);
+        health.send_replace(Health::Down {
+            reason: "no room".to_owned(),
+        });
+        let text = registry.render();
+        let down = r#"portcullis_store_up{store="embedded"} 0"#;
+        assert!(text.lines().any(|line| line == down), "{text}");
         has(
             r#"portcullis_tls_handshakes_total{result="failure",reason="eof",version="",resumed=""} 1"#,
         );

@@ -98,13 +98,6 @@ impl Engine {
         }
     }
 
-    /// Whether other nodes work with the same store.
-    pub fn is_shared(&self) -> bool {
-        match self {
-            Self::Embedded(_) => false,
-        }
-    }
-
     /// Writes what is in memory only and lets go of the store: the process is about to end. Everything
     /// that is asked of it afterwards may fail.
     pub async fn close(&self) -> Result<(), StoreError> {
