@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 
 use portcullis_tests::{
     certs,
-    gateway::{Gateway, SECRET},
+    gateway::{Gateway, SECRET, api, with},
     ports::free_port,
     program,
     upstream::Upstream,
@@ -84,6 +84,45 @@ fn a_certificate_is_added_listed_shown_and_removed() {
         "{gone}"
     );
     assert_eq!(done(&gateway, "list --org default"), "");
+}
+
+#[test]
+fn the_inventory_says_who_uses_a_certificate_and_removing_it_warns_of_them() {
+    let gateway = Gateway::builder()
+        .tls()
+        .config(json!({"enable_custom_domains": true}))
+        .start();
+    let cert = |line: &str| cert(&gateway, &format!("{line} --cacert ca.pem"));
+    gateway.write("own.pem", &certs::bundle(&certs::server(&["own.test"])));
+    let added = cert("add own.pem --org default");
+    let id = said(&added).trim().to_owned();
+    let definition = with(
+        api("own", "/own/", "http://127.0.0.1:9/"),
+        json!({"domain": "own.test", "certificates": [id]}),
+    );
+    gateway.write_api("own", &definition);
+    gateway.reload();
+    let inventory = said(&cert("inventory"));
+    let line = inventory.lines().find(|line| line.contains(&id));
+    let line = line.unwrap_or_else(|| panic!("{inventory}"));
+    assert!(
+        line.contains("own.test") && line.contains("API own (certificates)"),
+        "{line}"
+    );
+    assert!(
+        inventory.contains("http_server_options.ssl_certificates"),
+        "{inventory}"
+    );
+    // The tests' certificates are good for 90 days.
+    assert_eq!(said(&cert("inventory --expiring 30")), "no certificates\n");
+    assert!(said(&cert("inventory --expiring 91")).contains("\nwithout own.test: "));
+    let removed = cert(&format!("rm {id}"));
+    assert!(removed.status.success(), "{}", said(&removed));
+    assert!(
+        said(&removed).contains("warning: it was in use by API own"),
+        "{}",
+        said(&removed)
+    );
 }
 
 #[test]

@@ -27,6 +27,8 @@ use crate::{configuration, exit::Exit};
 
 const GATEWAY: &str = "PORTCULLIS_GATEWAY";
 const SECRET: &str = "PORTCULLIS_SECRET";
+/// What a removed certificate was used by.
+const WARNING: &str = "x-portcullis-warning";
 
 /// Why a gateway did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -194,12 +196,17 @@ impl Gateway {
         self.ask(Method::GET, path, query, None)
     }
 
-    /// Removes something.
+    /// Removes something; what the gateway warns of.
     ///
     /// # Errors
     /// [`RemoteError`].
-    pub fn delete(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, RemoteError> {
-        self.ask(Method::DELETE, path, query, None)
+    pub fn delete(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Option<String>, RemoteError> {
+        let (_, warning) = self.exchange(Method::DELETE, path, query, None)?;
+        Ok(warning)
     }
 
     /// Sends something.
@@ -222,6 +229,18 @@ impl Gateway {
         query: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Result<Value, RemoteError> {
+        let (answer, _) = self.exchange(method, path, query, body)?;
+        Ok(answer)
+    }
+
+    /// Asks; the answer, and what the gateway warns of.
+    fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<(Value, Option<String>), RemoteError> {
         let mut url = self.base.clone();
         let prefix = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{prefix}{path}"));
@@ -247,8 +266,11 @@ impl Gateway {
         }
         let response = request.send().map_err(|error| self.failed(&error))?;
         let status = response.status().as_u16();
+        let warning = response.headers().get(WARNING);
+        let warning = warning.and_then(|warning| warning.to_str().ok());
+        let warning = warning.map(portcullis_pki::names::printable);
         let text = response.text().map_err(|error| self.failed(&error))?;
-        answer(status, &text)
+        Ok((answer(status, &text)?, warning))
     }
 
     fn failed(&self, error: &reqwest::Error) -> RemoteError {

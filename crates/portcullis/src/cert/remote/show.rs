@@ -59,58 +59,72 @@ fn entries(inventory: &Value) -> &[Value] {
         .map_or(&[], Vec::as_slice)
 }
 
-/// Takes out of an inventory what is good for more than `days`.
-pub fn keep_expiring(inventory: &mut Value, days: i64, now: i64) {
-    if let Some(Value::Array(entries)) = inventory.get_mut("certificates") {
-        entries.retain(|entry| left(entry, now).is_none_or(|left| left <= days));
-    }
-}
-
-/// Days until an entry expires.
-fn left(entry: &Value, now: i64) -> Option<i64> {
-    let end = when::parse(entry.get("not_after")?.as_str()?).ok()?;
-    Some((end - now).div_euclid(86_400))
-}
-
-/// The inventory as a table, first what expires first.
-pub fn inventory(inventory: &Value, now: i64) -> String {
+/// The inventory as a table, first what expires first; with what would be lost when it is asked for.
+pub fn inventory(inventory: &Value, with_losses: bool) -> String {
+    let left = |entry: &Value| entry.get("days_left").and_then(Value::as_i64);
     let mut sorted: Vec<&Value> = entries(inventory).iter().collect();
-    sorted.sort_by_key(|entry| left(entry, now).unwrap_or(i64::MIN));
+    // What cannot be read comes first: nobody knows when it ends.
+    sorted.sort_by_key(|entry| left(entry).unwrap_or(i64::MIN));
     if sorted.is_empty() {
         return "no certificates\n".to_owned();
     }
-    let heads = ["EXPIRES", "LEFT", "SUBJECT", "ROLE", "FROM", "USED BY"].map(str::to_owned);
-    let rows = sorted.into_iter().map(|entry| {
+    let heads = ["EXPIRES", "LEFT", "SUBJECT", "FROM", "USED BY"].map(str::to_owned);
+    let rows = sorted.iter().map(|entry| {
         [
             date(&text(entry, "not_after")),
-            left(entry, now).map_or_else(String::new, when::days_left),
+            match left(entry) {
+                Some(days) => when::days_left(days),
+                None => text(entry, "problem"),
+            },
             text(entry, "subject"),
-            texts(entry, "roles"),
-            text(entry, "source"),
+            source(entry),
             users(entry).join(", "),
         ]
     });
-    table(std::iter::once(heads).chain(rows))
+    let mut out = table(std::iter::once(heads).chain(rows));
+    if with_losses {
+        for entry in sorted {
+            let losses = entry.get("without_it").and_then(Value::as_array);
+            for loss in losses.map_or(&[][..], Vec::as_slice) {
+                let _ = writeln!(
+                    out,
+                    "without {}: {}",
+                    text(entry, "subject"),
+                    text(loss, "text")
+                );
+            }
+        }
+    }
+    out
 }
 
-/// What uses the certificate of an id.
-pub fn users_of(inventory: &Value, id: &str) -> Vec<String> {
-    entries(inventory)
-        .iter()
-        .filter(|entry| text(entry, "id") == id)
-        .flat_map(users)
-        .collect()
+/// Where a certificate is.
+fn source(entry: &Value) -> String {
+    match text(entry, "source").as_str() {
+        "store" => text(entry, "id"),
+        "file" => text(entry, "file"),
+        other => other.to_owned(),
+    }
 }
 
+/// The places that name a certificate, in short.
 fn users(entry: &Value) -> Vec<String> {
     let users = entry.get("used_by").and_then(Value::as_array);
-    users.map_or_else(Vec::new, |users| {
-        users
-            .iter()
-            .filter_map(Value::as_str)
-            .map(printable)
-            .collect()
-    })
+    users
+        .map_or(&[][..], Vec::as_slice)
+        .iter()
+        .map(|user| {
+            let key = text(user, "key");
+            let place = match text(user, "api_id").as_str() {
+                "" => key,
+                api => format!("API {api} ({key})"),
+            };
+            match text(user, "host").as_str() {
+                "" => place,
+                host => format!("{place} for {host}"),
+            }
+        })
+        .collect()
 }
 
 fn text(value: &Value, member: &str) -> String {
@@ -165,25 +179,26 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_inventory_begins_with_what_expires_first_and_can_be_cut_to_it() {
-        let now = when::parse("2027-01-01").unwrap();
-        let mut answer = json!({"certificates": [
-            {"id": "b", "subject": "late", "not_after": "2028-01-01T00:00:00Z", "used_by": []},
-            {"id": "a", "subject": "soon", "not_after": "2027-01-11T00:00:00Z", "used_by": ["API `x`"]},
+    fn an_inventory_begins_with_what_expires_first_and_says_what_would_be_lost() {
+        let answer = json!({"certificates": [
+            {"source": "file", "file": "/late.pem", "subject": "late", "not_after": "2028-01-01T00:00:00Z",
+             "days_left": 365, "used_by": []},
+            {"source": "store", "id": "oa", "subject": "soon", "not_after": "2027-01-11T00:00:00Z", "days_left": 10,
+             "used_by": [{"role": "server", "key": "certificates", "api_id": "x", "host": "h.test"}],
+             "without_it": [{"text": "h.test is not served"}]},
         ]});
-        let lines = inventory(&answer, now);
-        let lines: Vec<&str> = lines.lines().collect();
+        let shown = inventory(&answer, false);
+        let lines: Vec<&str> = shown.lines().collect();
         assert!(
-            lines[1].starts_with("2027-01-11  10 days left"),
-            "{lines:?}"
+            lines[1].starts_with("2027-01-11  10 days left   soon"),
+            "{shown}"
         );
         assert!(
-            lines[1].ends_with("API `x`") && lines[2].contains("late"),
-            "{lines:?}"
+            lines[1].ends_with("oa         API x (certificates) for h.test"),
+            "{shown}"
         );
-        assert_eq!(users_of(&answer, "a"), ["API `x`"]);
-        keep_expiring(&mut answer, 30, now);
-        assert_eq!(entries(&answer).len(), 1);
+        assert!(lines[2].contains("late") && lines.len() == 3, "{shown}");
+        assert!(inventory(&answer, true).ends_with("without soon: h.test is not served\n"));
     }
 
     #[test]
