@@ -257,6 +257,35 @@ fn a_secret_that_is_not_to_be_had_stops_the_start_and_says_why() {
 }
 
 #[test]
+fn server_certificates_come_from_vault_and_from_files() {
+    let store = Store::start();
+    let (one, other) = (certs::server(&["one.test"]), certs::server(&["other.test"]));
+    store.put("tls", &json!({"pem": certs::bundle(&one)}));
+    let gateway = Gateway::builder()
+        .tls()
+        .config(store.vault())
+        .config(json!({"http_server_options": {"ssl_certificates": ["vault://secret/tls.pem", "file://other.pem"]}}))
+        .file("other.pem", &certs::bundle(&other))
+        .start();
+    for name in ["one.test", "other.test"] {
+        let call = gateway.curl().at(name, gateway.address());
+        let answer = call.send(&format!("https://{name}:{}/hello", gateway.port()));
+        assert_eq!(answer.status, 200, "{name}: {}", answer.error);
+    }
+    assert!(!gateway.log().text().contains("PRIVATE KEY"));
+
+    let log = Gateway::builder()
+        .tls()
+        .config(store.vault())
+        .config(json!({"http_server_options": {"ssl_certificates": ["vault://secret/none.pem"]}}))
+        .fail()
+        .log;
+    let told =
+        "`http_server_options.ssl_certificates[0]`: `vault://secret/none.pem` leads to nothing";
+    assert!(log.contains(told), "{log}");
+}
+
+#[test]
 fn references_in_a_definition_run_as_their_values_and_are_shown_as_they_are_written() {
     let (store, echo) = (Store::start(), Echo::start("here"));
     store.put(

@@ -27,6 +27,7 @@ pub(crate) fn resolve_references(
         let message = format!("is required and {error}");
         problems.push(Problem::error(settings.origin("kv.stores"), &key, message));
     }
+    certificates(&mut resolver, settings, problems);
     for key in table::keys().filter(|key| key.kind == Kind::SecretOrReference) {
         let origin = settings.origin(key.path);
         let written = settings.secret(key.path);
@@ -49,6 +50,44 @@ pub(crate) fn resolve_references(
                 );
                 settings.set(key, Value::Secret(Secret::default()), origin);
             }
+        }
+    }
+}
+
+/// Keys whose entries name certificates.
+const CERTIFICATES: [&str; 5] = [
+    "http_server_options.ssl_certificates",
+    "security.certificates.apis",
+    "security.certificates.control_api",
+    "security.certificates.dashboard_api",
+    "security.certificates.mdcb_api",
+];
+
+/// Replaces references to certificates by a path or by PEM text.
+fn certificates(resolver: &mut Resolver, settings: &mut Settings, problems: &mut Vec<Problem>) {
+    for key in table::keys().filter(|key| CERTIFICATES.contains(&key.path)) {
+        let origin = settings.origin(key.path);
+        let mut list = settings.list(key.path);
+        let mut replaced = false;
+        for (at, entry) in list.iter_mut().enumerate() {
+            match resolver.certificate(entry) {
+                None => {}
+                Some(Ok(value)) => {
+                    *entry = value;
+                    replaced = true;
+                }
+                Some(Err(error)) => {
+                    let place = format!("{}[{at}]", key.path);
+                    let message = format!("`{}` {error}", reference_in(entry));
+                    problems.push(Problem::error(origin.clone(), &place, message).accepted(
+                        "a path, PEM text, an id of the certificate store, or a reference such as \
+                             `file://PATH` or `vault://MOUNT/PATH.FIELD`",
+                    ));
+                }
+            }
+        }
+        if replaced {
+            settings.set(key, Value::List(list), origin);
         }
     }
 }

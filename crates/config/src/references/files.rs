@@ -31,7 +31,12 @@ pub(super) fn text(path: PathBuf) -> Result<Secret, ReferenceError> {
     }
 }
 
-fn inside(base: &Path, written: &str, key: &'static str) -> Result<PathBuf, ReferenceError> {
+/// The path of a file below `base`, also after following symbolic links.
+pub(super) fn inside(
+    base: &Path,
+    written: &str,
+    key: &'static str,
+) -> Result<PathBuf, ReferenceError> {
     let outside = || ReferenceError::Outside {
         path: written.to_owned(),
         base: key,

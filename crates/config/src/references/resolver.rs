@@ -100,6 +100,26 @@ impl Resolver {
         Some(value.and_then(not_empty))
     }
 
+    /// What a reference to a certificate stands for: the path of a file, so that a change of it is
+    /// noticed, or else PEM text. `None` when it is a path, an id or PEM already.
+    pub(crate) fn certificate(&mut self, text: &str) -> Option<Result<String, ReferenceError>> {
+        if text.contains("-----BEGIN") {
+            return None;
+        }
+        let Some(path) = text.strip_prefix("file://") else {
+            let value = self.setting(text)?;
+            return Some(value.map(|pem| pem.reveal().to_owned()));
+        };
+        let path = match &self.references.file_base {
+            Some(base) => match files::inside(base, path, "kv.file.base_path") {
+                Ok(path) => path,
+                Err(error) => return Some(Err(error)),
+            },
+            None => self.base.resolve(path),
+        };
+        Some(Ok(path.to_string_lossy().into_owned()))
+    }
+
     /// A text with every `$kv{store:path}` replaced.
     fn inline(&mut self, text: &str) -> Result<Secret, ReferenceError> {
         let mut whole = String::new();

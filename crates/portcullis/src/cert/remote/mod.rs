@@ -5,6 +5,7 @@
 
 mod access;
 mod show;
+mod trust;
 
 use std::path::Path;
 
