@@ -5,10 +5,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{ports, wait::eventually};
+use crate::{gateway::Signal, ports, wait::eventually};
 
 /// A Redis that runs; gone when dropped.
 pub struct Redis {
@@ -43,6 +44,14 @@ impl Redis {
     pub fn kill(&mut self) {
         self.process.kill().expect("it runs");
         self.process.wait().expect("our own process");
+    }
+
+    /// Sends it a signal, such as one that makes it hang.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("it runs");
     }
 
     /// Starts it again at the same place, empty.

@@ -1,8 +1,10 @@
 //! Two gateways that share one Redis: keys and limits are the fleet's, not the node's.
 
+use std::time::{Duration, Instant};
+
 use portcullis_tests::{
     echo::Echo,
-    gateway::Gateway,
+    gateway::{Gateway, Signal},
     keys::{error_of, session, token_api},
     redis::Redis,
     wait::{PATIENCE, eventually, within},
@@ -34,7 +36,7 @@ fn a_key_made_on_one_node_works_on_the_other_until_it_is_deleted() {
     b.call("/t/", &token).expect(200);
     a.change("DELETE", &format!("/tyk/keys/{token}"), &json!(null))
         .expect(200);
-    let gone = within(std::time::Duration::from_secs(5), || {
+    let gone = within(Duration::from_secs(5), || {
         b.call("/t/", &token).status == 403 && b.call("/t/", "mykey").status == 403
     });
     assert!(gone, "sooner than a remembered key would be forgotten");
@@ -83,8 +85,8 @@ fn without_its_store_a_gateway_serves_the_keys_it_knows_and_nobody_else() {
     gateway.call("/t/", "known").expect(200);
     gateway.call("/t/", "counted").expect(200);
     redis.kill();
-    let begun = std::time::Instant::now();
-    while begun.elapsed() < std::time::Duration::from_secs(3) {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
         gateway.call("/t/", "known").expect(200);
     }
     for key in ["other", "nobody", "counted"] {
@@ -95,6 +97,31 @@ fn without_its_store_a_gateway_serves_the_keys_it_knows_and_nobody_else() {
     // Empty now: who was known is known no more.
     let forgotten = within(PATIENCE, || gateway.call("/t/", "known").status == 403);
     assert!(forgotten, "the store is asked again once it is back");
+}
+
+#[test]
+fn a_store_that_hangs_holds_a_known_key_up_for_a_moment_and_lets_nobody_else_in() {
+    let (redis, echo) = (Redis::start(), Echo::start("up"));
+    let gateway = node(
+        &redis,
+        &echo,
+        json!({"local_session_cache": {"cached_session_timeout": 1}}),
+    );
+    gateway.put_key("known", &session(&["t"], json!({})));
+    gateway.call("/t/", "known").expect(200);
+    redis.signal(Signal::STOP);
+    let begun = Instant::now();
+    let mut slowest = Duration::ZERO;
+    while begun.elapsed() < Duration::from_secs(4) {
+        let call = Instant::now();
+        gateway.call("/t/", "known").expect(200);
+        slowest = slowest.max(call.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(4), "{slowest:?}");
+    gateway.call("/t/", "nobody").expect(503);
+    redis.signal(Signal::CONT);
+    let back = within(PATIENCE, || gateway.call("/t/", "nobody").status == 403);
+    assert!(back, "the store answers again");
 }
 
 #[test]

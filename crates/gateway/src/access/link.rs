@@ -73,6 +73,26 @@ impl AccessLink {
         )
     }
 
+    /// True when a session is known and a newer reading of it is about to be asked for. Until it comes,
+    /// requests of this worker go on with what is known, unless the store is to be asked every time.
+    pub(super) fn begins_renewal(
+        &self,
+        org: &str,
+        presented: &str,
+        policies: &Arc<PolicySet>,
+    ) -> bool {
+        let now = self.now();
+        match self.look(org, presented, now) {
+            Known::Old(session) if Arc::ptr_eq(&session.policies, policies) => {
+                if !self.access.settings.terms.fresh.is_zero() {
+                    session.not_before(now + PAUSE);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// A session that may be used because the store does not answer.
     pub(super) fn good_enough(
         &self,

@@ -20,6 +20,9 @@ use crate::{snapshot::RunningApi, worker::Worker};
 /// How long a request waits for a session.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long it waits for a newer reading of one it knows.
+const RENEWAL: Duration = Duration::from_millis(500);
+
 /// A request that may pass.
 pub struct Settled {
     /// What is left of its sender's quota.
@@ -179,9 +182,13 @@ async fn session(
         Remembered::Nothing => {}
     }
     let epoch = access.epoch();
+    let patience = match access.begins_renewal(org, presented, policies) {
+        true => RENEWAL,
+        false => PATIENCE,
+    };
     let found = worker
         .timers
-        .within(PATIENCE, access.find(org, presented, policies))
+        .within(patience, access.find(org, presented, policies))
         .await;
     match found.unwrap_or(Lookup::Away) {
         Lookup::Found(session) => {
