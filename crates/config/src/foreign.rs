@@ -62,7 +62,6 @@ const FEATURES: &[Feature] = &[
             ),
             ("enable_rate_limit_smoothing", "ENABLERATELIMITSMOOTHING"),
             ("rate_limit", "RATELIMIT"),
-            ("management_node", "MANAGEMENTNODE"),
         ],
     },
     Feature {

@@ -25,7 +25,7 @@ pub mod token;
 
 pub use certificates::Certificates;
 pub use engine::{
-    Condition, Count, Embedded, Engine, Health, Inspection, Lifetime, Message, Slide,
+    Condition, Count, Embedded, Engine, Health, Inspection, Lifetime, Message, Redis, Slide,
 };
 pub use error::StoreError;
 pub use sessions::Sessions;

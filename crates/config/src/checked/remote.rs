@@ -139,6 +139,8 @@ pub struct Signals {
     pub allow_insecure_configs: bool,
     /// Do not listen to signals.
     pub suppress_reload: bool,
+    /// Take no part in sharing rate limits.
+    pub management_node: bool,
     /// Show log lines in the Dashboard.
     pub use_redis_log: bool,
 }
@@ -150,6 +152,7 @@ impl Signals {
             public_key_path: settings.path("public_key_path"),
             allow_insecure_configs: settings.bool("allow_insecure_configs"),
             suppress_reload: settings.bool("suppress_redis_signal_reload"),
+            management_node: settings.bool("management_node"),
             use_redis_log: settings.bool("use_redis_log"),
         }
     }

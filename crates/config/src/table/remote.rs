@@ -5,8 +5,8 @@ use crate::key::Kind;
 
 const DASHBOARD_LATER: &str = "the Dashboard client";
 const BRIDGE_LATER: &str = "the bridge client";
-const SIGNALS_LATER: &str = "signals between nodes";
-const REDIS_LATER: &str = "Redis; the embedded store is used";
+const LOG_LATER: &str = "log lines in the Dashboard";
+const REDIS_LATER: &str = "separate stores for caches and analytics";
 
 pub(super) const DASHBOARD: Section = Section {
     title: "Dashboard and cluster",
@@ -66,32 +66,35 @@ pub(super) const DASHBOARD: Section = Section {
             Kind::SecretOrReference,
             "\"\"",
             "Shared with the Dashboard and the other nodes; signs signals.",
-        )
-        .not_yet(SIGNALS_LATER),
+        ),
         tyk(
             "public_key_path",
             "PUBLICKEYPATH",
             Kind::Path,
             "\"\"",
             "Public key that verifies signals signed with a private key.",
-        )
-        .not_yet(SIGNALS_LATER),
+        ),
         tyk(
             "allow_insecure_configs",
             "ALLOWINSECURECONFIGS",
             Kind::Bool,
             "false",
             "Believes unsigned signals.",
-        )
-        .not_yet(SIGNALS_LATER),
+        ),
         tyk(
             "suppress_redis_signal_reload",
             "SUPPRESSREDISSIGNALRELOAD",
             Kind::Bool,
             "false",
             "Does not listen to signals at all.",
-        )
-        .not_yet(SIGNALS_LATER),
+        ),
+        tyk(
+            "management_node",
+            "MANAGEMENTNODE",
+            Kind::Bool,
+            "false",
+            "This node carries no traffic: it takes no part in sharing rate limits.",
+        ),
         tyk(
             "use_redis_log",
             "USEREDISLOG",
@@ -99,7 +102,7 @@ pub(super) const DASHBOARD: Section = Section {
             "false",
             "Shows log lines of this node in the Dashboard.",
         )
-        .not_yet(SIGNALS_LATER),
+        .not_yet(LOG_LATER),
         tyk(
             "enable_separate_cache_store",
             "ENABLESEPERATECACHESTORE",

@@ -26,11 +26,11 @@ fn a_reference_that_leads_nowhere_stops_the_start() {
         let error = Site::with(&format!("{{\"secret\": \"{text}\"}}")).error();
         assert_eq!(error.key, "secret", "{text}");
     }
-    let warning = Site::with(r#"{"storage": {"password": "vault://redis"}}"#).warnings();
+    let warning = Site::with(r#"{"cache_storage": {"password": "vault://redis"}}"#).warnings();
     assert!(
         warning
             .iter()
-            .any(|warning| warning.key == "storage.password"),
+            .any(|warning| warning.key == "cache_storage.password"),
         "{warning:?}"
     );
 }

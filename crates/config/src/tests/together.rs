@@ -31,7 +31,7 @@ fn a_protection_that_is_not_built_yet_keeps_the_gateway_from_starting() {
 fn a_key_without_effect_yet_is_reported_once_for_its_feature() {
     let site = Site::with(
         r#"{"policies": {"policy_connection_string": "http://d", "allow_explicit_policy_id": true},
-            "storage": {"type": "redis", "host": "r"}}"#,
+            "storage": {"type": "redis", "host": "r"}, "cache_storage": {"host": "c"}}"#,
     );
     let keys: Vec<String> = site
         .warnings()
@@ -42,7 +42,7 @@ fn a_key_without_effect_yet_is_reported_once_for_its_feature() {
         keys,
         [
             "policies.policy_connection_string, policies.allow_explicit_policy_id",
-            "storage.host"
+            "cache_storage.host"
         ]
     );
     assert_eq!(

@@ -11,6 +11,7 @@
 
 mod embedded;
 pub(crate) mod messages;
+mod redis;
 mod slides;
 
 use std::time::{Duration, SystemTime};
@@ -21,6 +22,7 @@ use tokio::sync::{broadcast, watch};
 pub use self::{
     embedded::{Embedded, Inspection},
     messages::Message,
+    redis::Redis,
 };
 use crate::StoreError;
 
@@ -29,6 +31,8 @@ use crate::StoreError;
 pub enum Engine {
     /// One file beside the configuration.
     Embedded(Embedded),
+    /// A Redis or Valkey that other nodes share.
+    Redis(Redis),
 }
 
 /// How long an entry lives.
@@ -86,6 +90,7 @@ macro_rules! either {
     ($engine:expr, $operation:ident ( $($argument:expr),* )) => {
         match $engine {
             Engine::Embedded(embedded) => embedded.$operation($($argument),*).await,
+            Engine::Redis(redis) => redis.$operation($($argument),*).await,
         }
     };
 }
@@ -113,13 +118,16 @@ impl Engine {
     pub fn messages(&self) -> broadcast::Receiver<Message> {
         match self {
             Self::Embedded(embedded) => embedded.messages(),
+            Self::Redis(redis) => redis.messages(),
         }
     }
 
-    /// How the store is, and every change of it.
+    /// How the store is, and every change of it. [`Health::Up`] after [`Health::Up`] says that a
+    /// connection was lost in between: messages may have been missed.
     pub fn health(&self) -> watch::Receiver<Health> {
         match self {
             Self::Embedded(embedded) => embedded.health(),
+            Self::Redis(redis) => redis.health(),
         }
     }
 
