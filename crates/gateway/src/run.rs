@@ -29,6 +29,7 @@ use crate::{
     engine::{ControlLoop, Engine, Loader, LoaderThread, ReloadError},
     listen::{self, BindError},
     live::Live,
+    nodes,
     observe::{AccessLog, Registry},
     settings::Settings,
     snapshot::Snapshot,
@@ -151,8 +152,15 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         .thread_name("control")
         .enable_all()
         .build()?;
+    let (engine, requests) = Engine::new(config.clone());
     let stores = runtime.block_on(Stores::open(&config))?;
     registry.watch_store(stores.engine().kind(), stores.engine().health());
+    {
+        // Before anything is loaded: what changes meanwhile is asked for again.
+        let _entered = runtime.enter();
+        nodes::obey(&stores, engine.clone());
+        nodes::announce(&stores, &config, registry.clone());
+    }
     let access = StoreAccess::new(stores.certificates().clone(), runtime.handle().clone());
     let builder = Builder::new(config.clone(), registry.clone(), Some(access))?;
     let mut loader = Loader::new(config.clone(), builder);
@@ -161,9 +169,8 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let access = Access::new(&config, &stores, cores.get()).map_err(io::Error::from)?;
     {
         let _entered = runtime.enter();
-        access.obey(&stores, String::new());
+        access.obey(&stores, stores.node_id().to_owned());
     }
-    let (engine, requests) = Engine::new(config.clone());
     let watch = CertificateWatch::new(stores.clone(), engine.requests());
     let api = Arc::new(ControlApi::new(
         config.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use portcullis_config::GatewayConfig;
 use portcullis_store::{
-    Certificates, Embedded, Engine, Inspection, Sessions, Signals, StoreError,
+    Certificates, Embedded, Engine, Inspection, Redis, Sessions, Signals, StoreError,
     signals::{Rules, RulesError},
 };
 
@@ -20,6 +20,7 @@ struct Parts {
     certificates: Certificates,
     signals: Signals,
     sessions: Sessions,
+    node_id: String,
 }
 
 impl Stores {
@@ -40,8 +41,14 @@ impl Stores {
                  then must be deleted and uploaded again"
             );
         }
-        let engine = Engine::Embedded(Embedded::open(&config.definitions.data_dir)?);
-        let signals = Signals::new(engine.clone(), rules);
+        let engine = match &config.storage {
+            Some(redis) => Engine::Redis(Redis::open(redis.clone(), "storage").await?),
+            None => Engine::Embedded(Embedded::open(&config.definitions.data_dir)?),
+        };
+        let mut signals = Signals::new(engine.clone(), rules);
+        if config.signals.management_node {
+            signals = signals.without_loads();
+        }
         if !config.signals.suppress_reload {
             signals.listen();
         }
@@ -73,6 +80,7 @@ impl Stores {
             sessions: Sessions::new(engine.clone(), config.identity.clone(), signals.clone()),
             engine,
             signals,
+            node_id: node_id(),
         }))
     }
 
@@ -91,10 +99,22 @@ impl Stores {
         &self.0.sessions
     }
 
+    /// What this node calls itself among others; another with each start.
+    pub fn node_id(&self) -> &str {
+        &self.0.node_id
+    }
+
     /// What nodes tell each other.
     pub fn signals(&self) -> &Signals {
         &self.0.signals
     }
+}
+
+fn node_id() -> String {
+    let mut bytes = [0; 16];
+    openssl::rand::rand_bytes(&mut bytes).expect("the library has a source of random numbers");
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("portcullis-{digits}")
 }
 
 /// Whom signals are believed of.

@@ -45,6 +45,8 @@ struct Parts {
     heard: broadcast::Sender<Signal>,
     own: OnceLock<Obey>,
     listening: AtomicBool,
+    /// How busy nodes are concerns this one.
+    loads: AtomicBool,
 }
 
 impl Signals {
@@ -57,6 +59,7 @@ impl Signals {
             heard,
             own: OnceLock::new(),
             listening: AtomicBool::new(false),
+            loads: AtomicBool::new(true),
         }))
     }
 
@@ -96,6 +99,13 @@ impl Signals {
         self.0.heard.subscribe()
     }
 
+    /// Hears nothing of how busy nodes are (`management_node`).
+    #[must_use]
+    pub fn without_loads(self) -> Self {
+        self.0.loads.store(false, Ordering::Relaxed);
+        self
+    }
+
     /// Begins to hear. Runs until the runtime it is called on ends.
     pub fn listen(&self) -> tokio::task::JoinHandle<()> {
         let parts = self.0.clone();
@@ -132,6 +142,7 @@ impl Parts {
             }
         };
         match Signal::read(&command, &payload, message.channel == messages::OURS) {
+            Ok(Some(Signal::Load(_))) if !self.loads.load(Ordering::Relaxed) => {}
             Ok(Some(signal)) => {
                 // Nobody may be listening.
                 let _ = self.heard.send(signal);

@@ -32,6 +32,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 use portcullis_apidef::control::Rejection;
 use portcullis_config::{GatewayConfig, Secret};
+use portcullis_store::Signal;
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -231,9 +232,12 @@ impl ControlApi {
                 }
                 answer::ok("")
             }
-            // The signal goes to every node of the group; without a shared store that is this one.
+            // The signal goes to every node that shares the store, this one included.
             Endpoint::ReloadGroup => {
-                self.runtime.request_reload();
+                if let Err(error) = self.stores.signals().send(&Signal::Reload).await {
+                    tracing::error!(%error, "no other node could be asked to reload; this one does");
+                    self.runtime.request_reload();
+                }
                 answer::ok("")
             }
             Endpoint::Schema => schema(&query),

@@ -189,6 +189,17 @@ impl Registry {
         totals
     }
 
+    /// How many requests have been finished.
+    pub fn finished(&self) -> u64 {
+        let mut all = Distribution::default();
+        for worker in lock(&self.workers).iter() {
+            for times in &worker.total_time {
+                times.add_to(&mut all);
+            }
+        }
+        all.count()
+    }
+
     /// Everything as Prometheus text.
     pub fn render(&self) -> String {
         let workers = lock(&self.workers).clone();

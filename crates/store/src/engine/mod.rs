@@ -90,7 +90,8 @@ macro_rules! either {
     ($engine:expr, $operation:ident ( $($argument:expr),* )) => {
         match $engine {
             Engine::Embedded(embedded) => embedded.$operation($($argument),*).await,
-            Engine::Redis(redis) => redis.$operation($($argument),*).await,
+            // The client's futures are large, and a round trip costs more than a box.
+            Engine::Redis(redis) => Box::pin(redis.$operation($($argument),*)).await,
         }
     };
 }
@@ -100,6 +101,7 @@ impl Engine {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Embedded(_) => "embedded",
+            Self::Redis(_) => "redis",
         }
     }
 

@@ -177,3 +177,16 @@ async fn every_node_hears_a_signal_its_sender_included() {
         Signal::JwksDropped("own".into())
     );
 }
+
+/// ST-115
+#[tokio::test]
+async fn a_management_node_ignores_how_busy_others_are() {
+    let (_dir, engine) = engine();
+    let node = Signals::new(engine.clone(), rules("s"));
+    let management = Signals::new(engine, rules("s")).without_loads();
+    let mut heard = management.subscribe();
+    management.listen();
+    node.send(&Signal::Load(NodeLoad::default())).await.unwrap();
+    node.send(&Signal::Reload).await.unwrap();
+    assert_eq!(heard.recv().await.unwrap(), Signal::Reload);
+}

@@ -171,10 +171,10 @@ async fn keys_of_every_kind_and_form_are_taken() {
         let pair = authority.client(name, algorithm);
         open_up(authority.settings_of(&server.address(), name)).await;
         // The form of the key's own kind: PKCS#1 and SEC1.
-        let own_form = match algorithm {
-            Algorithm::Rsa2048 => pair.key.rsa().unwrap().private_key_to_pem(),
-            Algorithm::P256 => pair.key.ec_key().unwrap().private_key_to_pem(),
-            Algorithm::Ed25519 => continue,
+        let own_form = match (pair.key.rsa(), pair.key.ec_key()) {
+            (Ok(key), _) => key.private_key_to_pem(),
+            (_, Ok(key)) => key.private_key_to_pem(),
+            _ => continue,
         };
         std::fs::write(authority.path(&format!("{name}.key")), own_form.unwrap()).unwrap();
         open_up(authority.settings_of(&server.address(), name)).await;

@@ -319,8 +319,14 @@ async fn a_reload_is_asked_for_or_waited_for() {
     assert_eq!(count(), (2, 0));
     node.get("/tyk/reload/?block=true").await.is(200, ok);
     assert_eq!(count(), (2, 1));
+    // Whoever hears the signal reloads: all nodes, this one included.
+    let mut signals = node.stores.signals().subscribe();
     node.get("/tyk/reload/group").await.is(200, ok);
-    assert_eq!(count(), (3, 1));
+    assert_eq!(
+        signals.try_recv().unwrap(),
+        portcullis_store::Signal::Reload
+    );
+    assert_eq!(count(), (2, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

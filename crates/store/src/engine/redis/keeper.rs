@@ -236,11 +236,10 @@ impl Inner {
             tokio::spawn(async move { before.retire(grace).await });
         }
         let was = self.health.send_replace(Health::Up);
-        match was {
-            Health::Down { .. } => tracing::info!(address = self.address, "the store answers"),
-            Health::Up => {
-                tracing::debug!(address = self.address, "connections to the store are new")
-            }
+        if was == Health::Up {
+            tracing::debug!(address = self.address, "connections to the store are new");
+        } else {
+            tracing::info!(address = self.address, "the store answers");
         }
     }
 
