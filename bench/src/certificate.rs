@@ -1,5 +1,5 @@
-//! The one server certificate every peer presents: P-256, for `localhost`, from a CA made
-//! for this run.
+//! Server certificates: P-256, from a CA made for this run. All peers present the same ones: one for
+//! `localhost`, or in some scenes thousands for names of their own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,12 +35,8 @@ pub(crate) struct Pair {
 impl Pair {
     /// Makes a CA and a server certificate and writes them into `dir`.
     pub(crate) fn make(dir: &Path) -> Result<Self, Error> {
-        let authority_key = key()?;
-        let authority = authority(&authority_key)?;
-        let key = key()?;
-        let certificate = server(&key, &authority, &authority_key)?.to_pem()?;
-        let key = key.private_key_to_pem_pkcs8()?;
-
+        let issuer = Issuer::new()?;
+        let (certificate, key) = issuer.pair(SERVER_NAME)?;
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
             fs::write(&path, bytes).map_err(Error::io(format!("write {}", path.display())))?;
@@ -50,9 +46,48 @@ impl Pair {
             both: write("server.both.pem", &[&certificate[..], &key].concat())?,
             certificate: write("server.pem", &certificate)?,
             key: write("server.key", &key)?,
-            authority: write("ca.pem", &authority.to_pem()?)?,
+            authority: write("ca.pem", &issuer.authority.to_pem()?)?,
         })
     }
+}
+
+/// A CA that issues server certificates.
+struct Issuer {
+    authority: X509,
+    key: PKey<Private>,
+}
+
+impl Issuer {
+    fn new() -> Result<Self, ErrorStack> {
+        let key = key()?;
+        Ok(Self {
+            authority: authority(&key)?,
+            key,
+        })
+    }
+
+    /// Certificate and key for a name, as PEM.
+    fn pair(&self, name: &str) -> Result<(Vec<u8>, Vec<u8>), ErrorStack> {
+        let key = key()?;
+        let certificate = server(name, &key, &self.authority, &self.key)?;
+        Ok((certificate.to_pem()?, key.private_key_to_pem_pkcs8()?))
+    }
+}
+
+/// The host name of one of many certificates.
+pub(crate) fn name_of(number: usize) -> String {
+    format!("c{number:06}.bench.test")
+}
+
+/// So many certificates, each with its key in one PEM text, for [`name_of`] their places.
+pub(crate) fn many(count: usize) -> Result<Vec<String>, Error> {
+    let issuer = Issuer::new()?;
+    let pair = |number| {
+        let (certificate, key) = issuer.pair(&name_of(number))?;
+        let text = [certificate, key].concat();
+        Ok(String::from_utf8(text).expect("PEM is text"))
+    };
+    (0..count).map(pair).collect()
 }
 
 fn key() -> Result<PKey<Private>, ErrorStack> {
@@ -71,17 +106,18 @@ fn authority(key: &PKey<Private>) -> Result<X509, ErrorStack> {
 }
 
 fn server(
+    host: &str,
     key: &PKey<Private>,
     authority: &X509,
     authority_key: &PKey<Private>,
 ) -> Result<X509, ErrorStack> {
-    let mut builder = started(&*name(SERVER_NAME)?, key)?;
+    let mut builder = started(&*name(host)?, key)?;
     builder.set_issuer_name(authority.subject_name())?;
     builder.append_extension(BasicConstraints::new().critical().build()?)?;
     builder.append_extension(KeyUsage::new().critical().digital_signature().build()?)?;
     builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;
     let names = SubjectAlternativeName::new()
-        .dns(SERVER_NAME)
+        .dns(host)
         .ip("127.0.0.1")
         .build(&builder.x509v3_context(Some(authority), None))?;
     builder.append_extension(names)?;

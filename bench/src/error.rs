@@ -18,6 +18,8 @@ pub(crate) enum Error {
     },
     #[error("cannot prepare TLS")]
     Tls(#[from] ErrorStack),
+    #[error("cannot fill the store: {0}")]
+    Store(String),
     #[error("unknown {kind} {given:?}; known are: {known}")]
     UnknownName {
         kind: &'static str,

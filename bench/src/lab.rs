@@ -64,6 +64,7 @@ impl Lab {
             dir,
             port,
             apis: 1,
+            certificates: Vec::new(),
         })
     }
 }
@@ -77,6 +78,8 @@ pub(crate) struct Site<'a> {
     pub(crate) port: u16,
     /// How many API definitions it serves. With one, it is at `/`; with more, at [`listen_path`].
     pub(crate) apis: usize,
+    /// Certificates with keys in PEM, for names of their own; with none, there is one for `localhost`.
+    pub(crate) certificates: Vec<String>,
 }
 
 impl Site<'_> {

@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
@@ -86,6 +87,7 @@ impl Offer {
 pub(crate) struct Dial {
     address: SocketAddr,
     tls: Option<SslContext>,
+    server_name: Arc<str>,
     read_buffer: usize,
 }
 
@@ -95,6 +97,7 @@ impl Dial {
         Self {
             address,
             tls: None,
+            server_name: SERVER_NAME.into(),
             read_buffer: 8 * 1024,
         }
     }
@@ -123,6 +126,12 @@ impl Dial {
         self
     }
 
+    /// Names another host to the server.
+    pub(crate) fn named(mut self, server_name: &str) -> Self {
+        self.server_name = server_name.into();
+        self
+    }
+
     /// Connects and, when the peer speaks TLS, completes the handshake.
     pub(crate) async fn connect(&self) -> Result<Box<dyn Wire>, Failure> {
         if self.tls.is_some() {
@@ -140,7 +149,7 @@ impl Dial {
         let socket = self.connect_tcp().await?;
         let handshake = |error: ErrorStack| Failure::Handshake(error.to_string());
         let mut ssl = Ssl::new(context).map_err(handshake)?;
-        ssl.set_hostname(SERVER_NAME).map_err(handshake)?;
+        ssl.set_hostname(&self.server_name).map_err(handshake)?;
         let mut stream = SslStream::new(ssl, socket).map_err(handshake)?;
         Pin::new(&mut stream)
             .connect()
@@ -181,6 +190,7 @@ impl Dial {
         Ok(Self {
             address,
             tls: Some(context.build()),
+            server_name: SERVER_NAME.into(),
             read_buffer: 8 * 1024,
         })
     }

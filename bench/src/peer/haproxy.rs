@@ -1,6 +1,9 @@
 //! HAProxy: one thread, HTTP mode, connections to the upstream shared among clients.
 
+use std::fs;
+
 use super::{Peer, ask_version};
+use crate::certificate::name_of;
 use crate::error::Error;
 use crate::lab::{Lab, Site};
 use crate::process::Invocation;
@@ -16,10 +19,15 @@ impl Peer for Haproxy {
         ask_version(self.name(), &lab.programs.haproxy, "-v")
     }
 
+    fn serves_many_certificates(&self) -> bool {
+        true
+    }
+
     fn set_up(&self, site: &Site<'_>) -> Result<Invocation, Error> {
         let port = site.port;
         let upstream = site.lab.upstream;
         let pair = site.lab.pair.both.display();
+        let many = many(site)?;
         // HAProxy prefers its own order of suites; the client's first is made its first.
         let conf = site.write(
             "haproxy.cfg",
@@ -41,7 +49,7 @@ defaults
     http-reuse always
 
 frontend clients
-    bind 127.0.0.1:{port} ssl crt {pair} alpn h2,http/1.1
+    bind 127.0.0.1:{port} ssl crt {pair}{many} alpn h2,http/1.1
     http-request set-header X-Forwarded-Proto https
     default_backend pages
 
@@ -55,4 +63,17 @@ backend pages
             .arg("-f")
             .arg(conf))
     }
+}
+
+/// A directory with one file for each of many certificates, as an argument of `bind`.
+fn many(site: &Site<'_>) -> Result<String, Error> {
+    if site.certificates.is_empty() {
+        return Ok(String::new());
+    }
+    let dir = site.dir.join("certificates");
+    fs::create_dir_all(&dir).map_err(Error::io(format!("create {}", dir.display())))?;
+    for (number, pair) in site.certificates.iter().enumerate() {
+        site.write(format!("certificates/{}.pem", name_of(number)), pair)?;
+    }
+    Ok(format!(" crt {}", dir.display()))
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use openssl::ssl::SslVersion;
 
+use crate::certificate::name_of;
 use crate::client::http1::{Http1, request};
 use crate::client::{Dial, Failure, Offer};
 use crate::error::Error;
@@ -22,7 +23,7 @@ use crate::lab::{Lab, Site, listen_path};
 use crate::process::{Invocation, Process};
 use crate::upstream::Page;
 
-pub(crate) use ours::{NAME as OURS, SECRET};
+pub(crate) use ours::{NAME as OURS, ORG, SECRET};
 pub(crate) use relay::NAME as RELAY;
 
 /// How long a peer may take to serve its first request.
@@ -43,6 +44,11 @@ pub(crate) trait Peer {
 
     /// Whether it loads API definitions.
     fn loads_definitions(&self) -> bool {
+        false
+    }
+
+    /// Whether it takes part with thousands of certificates.
+    fn serves_many_certificates(&self) -> bool {
         false
     }
 
@@ -97,6 +103,17 @@ impl<'a> Running<'a> {
         Self::start(peer, site, lab.cores.all()).await
     }
 
+    /// Starts `peer` with these certificates, on every core.
+    pub(crate) async fn with_certificates(
+        peer: &dyn Peer,
+        lab: &'a Lab,
+        certificates: Vec<String>,
+    ) -> Result<Self, Error> {
+        let mut site = lab.site(peer.name())?;
+        site.certificates = certificates;
+        Self::start(peer, site, lab.cores.all()).await
+    }
+
     /// How to connect, offering HTTP/1.1 or HTTP/2.
     pub(crate) fn dial(&self, offer: Offer) -> Result<Dial, Error> {
         let address = self.site.address();
@@ -123,8 +140,12 @@ impl<'a> Running<'a> {
             terminates_tls: peer.terminates_tls(),
         };
 
-        // Ready is who answers: the last definition's page, through to the upstream.
-        let dial = running.dial(Offer::Http1)?;
+        // Ready is who answers: the last definition's page, through to the upstream, under the last
+        // certificate's name.
+        let mut dial = running.dial(Offer::Http1)?;
+        if let Some(last) = running.site.certificates.len().checked_sub(1) {
+            dial = dial.named(&name_of(last));
+        }
         let path = match running.site.apis {
             1 => Page::Small.path().to_owned(),
             many => listen_path(many - 1) + &Page::Small.path()[1..],

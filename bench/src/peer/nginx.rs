@@ -1,6 +1,9 @@
 //! nginx: one worker, `proxy_pass` to a kept-alive upstream.
 
+use std::fmt::Write as _;
+
 use super::{Peer, ask_version};
+use crate::certificate::name_of;
 use crate::error::Error;
 use crate::lab::{Lab, Site};
 use crate::process::Invocation;
@@ -16,6 +19,10 @@ impl Peer for Nginx {
         ask_version(self.name(), &lab.programs.nginx, "-v")
     }
 
+    fn serves_many_certificates(&self) -> bool {
+        true
+    }
+
     fn set_up(&self, site: &Site<'_>) -> Result<Invocation, Error> {
         let dir = site.dir.display();
         let port = site.port;
@@ -28,6 +35,7 @@ impl Peer for Nginx {
         } else {
             ""
         };
+        let hosts = hosts(site)?;
         let conf = site.write(
             "nginx.conf",
             &format!(
@@ -73,6 +81,9 @@ http {{
             proxy_max_temp_file_size 0;
         }}
     }}
+    server_names_hash_max_size 65536;
+    server_names_hash_bucket_size 128;
+    {hosts}
 }}
 "#
             ),
@@ -85,4 +96,22 @@ http {{
             .arg("-c")
             .arg(conf))
     }
+}
+
+/// A server for each of many certificates.
+fn hosts(site: &Site<'_>) -> Result<String, Error> {
+    let mut text = String::new();
+    for (number, pair) in site.certificates.iter().enumerate() {
+        let (name, port) = (name_of(number), site.port);
+        let file = site.write(format!("{name}.pem"), pair)?;
+        let file = file.display();
+        writeln!(
+            text,
+            "server {{ listen 127.0.0.1:{port} ssl http2; server_name {name}; ssl_certificate {file}; \
+             ssl_certificate_key {file}; location / {{ proxy_pass http://pages; proxy_http_version 1.1; \
+             proxy_set_header Connection \"\"; }} }}"
+        )
+        .expect("text takes text");
+    }
+    Ok(text)
 }

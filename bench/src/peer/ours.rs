@@ -1,8 +1,13 @@
-//! Portcullis: `portcullis gateway` with one worker and Classic API definitions from files.
+//! Portcullis: `portcullis gateway` with one worker and Classic API definitions from files; with many
+//! certificates, they are in its embedded store.
 
 use std::fs;
+use std::path::Path;
 
+use portcullis_pki::Upload;
+use portcullis_store::{Condition, Embedded, Engine, Lifetime};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::{Peer, ask_version};
 use crate::error::Error;
@@ -15,6 +20,12 @@ pub(crate) const NAME: &str = "ours";
 /// The Control API's secret in the measured configuration.
 pub(crate) const SECRET: &str = "benchmark";
 
+/// The organisation of stored certificates.
+pub(crate) const ORG: &str = "bench";
+
+/// Entries written at a time, so that many share one flush to the disk.
+const AT_ONCE: usize = 2000;
+
 pub(super) struct Ours;
 
 impl Peer for Ours {
@@ -23,6 +34,10 @@ impl Peer for Ours {
     }
 
     fn loads_definitions(&self) -> bool {
+        true
+    }
+
+    fn serves_many_certificates(&self) -> bool {
         true
     }
 
@@ -44,6 +59,11 @@ impl Peer for Ours {
                 &definition(site, api, &path),
             )?;
         }
+        let mut certificates = vec![json!(site.lab.pair.both)];
+        if !site.certificates.is_empty() {
+            certificates.extend(ids(&site.certificates)?.into_iter().map(|id| json!(id)));
+            fill(&site.dir.join("data"), &site.certificates)?;
+        }
         let conf = json!({
             "listen_address": "127.0.0.1",
             "listen_port": site.port,
@@ -54,9 +74,9 @@ impl Peer for Ours {
                 "enable_http2": true,
                 "min_version": 771,
                 "max_version": 772,
-                "ssl_certificates": [site.lab.pair.both]
+                "ssl_certificates": certificates
             },
-            "portcullis": {"workers": 1}
+            "portcullis": {"workers": 1, "data_dir": site.dir.join("data")}
         });
         let conf = site.write("tyk.conf", &format!("{conf:#}"))?;
         Ok(Invocation::of(&site.lab.programs.portcullis)
@@ -84,4 +104,54 @@ fn definition(site: &Site<'_>, api: usize, path: &str) -> String {
         }
     });
     format!("{definition:#}")
+}
+
+/// The ids that certificates have in the store, in their order, and that of the one uploaded later.
+fn ids(certificates: &[String]) -> Result<Vec<String>, Error> {
+    let uploads = certificates.iter().map(|pair| upload(pair));
+    uploads.map(|upload| Ok(upload?.id(ORG))).collect()
+}
+
+fn upload(pair: &str) -> Result<Upload, Error> {
+    Upload::parse(pair.as_bytes(), 0).map_err(|error| Error::Store(error.to_string()))
+}
+
+/// Puts all but the last certificate into an embedded store, as uploads would.
+fn fill(directory: &Path, certificates: &[String]) -> Result<(), Error> {
+    // A runtime of its own: this thread drives another.
+    let filling = || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .build()
+            .map_err(Error::io("start threads"))?;
+        runtime.block_on(async {
+            let store =
+                Embedded::open(directory).map_err(|error| Error::Store(error.to_string()))?;
+            let engine = Engine::Embedded(store);
+            let mut writing = JoinSet::new();
+            let (_, stored) = certificates.split_last().expect("there are some");
+            for pair in stored {
+                let upload = upload(pair)?;
+                let name = format!("cert-raw-{}", upload.id(ORG));
+                let text = upload.to_stored(SECRET)?;
+                let engine = engine.clone();
+                writing.spawn(async move {
+                    let written = engine
+                        .set(&name, text.into(), Lifetime::Forever, Condition::Always)
+                        .await;
+                    written.map_err(|error| Error::Store(error.to_string()))
+                });
+                if writing.len() >= AT_ONCE
+                    && let Some(done) = writing.join_next().await
+                {
+                    done.expect("writing does not panic")?;
+                }
+            }
+            while let Some(done) = writing.join_next().await {
+                done.expect("writing does not panic")?;
+            }
+            Ok(())
+        })
+    };
+    std::thread::scope(|scope| scope.spawn(filling).join().expect("filling does not panic"))
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{OTHERS_BUSY, Scene, Values};
+use super::{OTHERS_BUSY, Scene, Unpinned, Values};
 use crate::client::http1::{Http1, request};
 use crate::client::light::{Pace, latencies, percentile};
 use crate::client::{Dial, Failure, Offer};
 use crate::error::Error;
-use crate::lab::{Cores, Lab, listen_path};
+use crate::lab::{Lab, listen_path};
 use crate::load::Timing;
 use crate::measure::{Goal, Measure};
 use crate::peer::{Peer, Running, SECRET};
@@ -233,21 +233,4 @@ fn edition(number: u32) -> Vec<u8> {
         definition.len()
     )
     .into_bytes()
-}
-
-/// Lets this thread run on every core while it lives.
-struct Unpinned<'a>(&'a Cores);
-
-impl<'a> Unpinned<'a> {
-    fn until_dropped(cores: &'a Cores) -> Result<Self, Error> {
-        cores.roam()?;
-        Ok(Self(cores))
-    }
-}
-
-impl Drop for Unpinned<'_> {
-    fn drop(&mut self) {
-        // It worked before; should it fail now, the load keeps every core, which only adds noise.
-        drop(self.0.settle());
-    }
 }

@@ -3,6 +3,7 @@
 //! A new scene is a file here and a line in [`all`].
 
 mod authenticated;
+mod certificates;
 mod definitions;
 mod download;
 mod http2;
@@ -14,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::error::Error;
-use crate::lab::Lab;
+use crate::lab::{Cores, Lab};
 use crate::load::{Cost, Timing};
 use crate::measure::Measure;
 use crate::peer::Peer;
@@ -52,6 +53,8 @@ pub(crate) fn all() -> Vec<Box<dyn Scene>> {
         Box::new(idle::Idle),
         Box::new(definitions::Definitions),
         Box::new(authenticated::Authenticated),
+        Box::new(certificates::Certificates::beside_peers()),
+        Box::new(certificates::Certificates::alone()),
     ]
 }
 
@@ -73,3 +76,20 @@ const OTHERS_BUSY: Measure = Measure::noted(DISTURBANCE, "others' share of a cor
 
 /// The key of the measure that tells what else the machine was doing.
 pub(crate) const DISTURBANCE: &str = "others_busy_percent";
+
+/// Lets this thread run on every core while it lives.
+struct Unpinned<'a>(&'a Cores);
+
+impl<'a> Unpinned<'a> {
+    fn until_dropped(cores: &'a Cores) -> Result<Self, Error> {
+        cores.roam()?;
+        Ok(Self(cores))
+    }
+}
+
+impl Drop for Unpinned<'_> {
+    fn drop(&mut self) {
+        // It worked before; should it fail now, the load keeps every core, which only adds noise.
+        drop(self.0.settle());
+    }
+}

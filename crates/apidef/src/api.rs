@@ -36,6 +36,8 @@ pub struct Api {
     /// Server certificates of the custom domain: references as written (id, path, inline PEM).
     /// Empty when the domain is disabled.
     pub server_certificates: Vec<String>,
+    /// Certificates that are named for something else than to be served.
+    pub named_certificates: Vec<NamedCertificate>,
     /// Listen path as matched: `/`-led, cleaned, trailing slash kept, `{name}` and
     /// `{name:regex}` segments as written.
     pub listen_path: String,
@@ -78,6 +80,7 @@ impl fmt::Debug for Api {
             .field("listener", &self.listener)
             .field("domain", &self.domain)
             .field("server_certificates", &self.server_certificates.len())
+            .field("named_certificates", &self.named_certificates.len())
             .field("listen_path", &self.listen_path)
             .field("strip_listen_path", &self.strip_listen_path)
             .field("upstream", &self.upstream)
@@ -92,6 +95,38 @@ impl fmt::Debug for Api {
             .field("unsupported", &self.unsupported)
             .finish()
     }
+}
+
+/// A certificate that a definition names for something else than to be served.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedCertificate {
+    /// What for.
+    pub role: CertificateRole,
+    /// The host it is meant for, where it is for one.
+    pub host: Option<String>,
+    /// As written: id, path, inline PEM; of a pin several, separated by commas.
+    pub reference: String,
+}
+
+/// Inline PEM may hold a key, so the reference is not shown.
+impl fmt::Debug for NamedCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NamedCertificate")
+            .field("role", &self.role)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a definition names a certificate for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateRole {
+    /// Clients that show it are let in.
+    AllowList,
+    /// It is shown to an upstream.
+    UpstreamClient,
+    /// An upstream must have its key.
+    Pin,
 }
 
 /// The listener an API asks for.

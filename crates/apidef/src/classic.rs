@@ -50,6 +50,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         "renegotiation with the upstream",
     );
 
+    let named_certificates = facts.take_certificates();
     let (protections, unsupported) = facts.into_lists();
     Some(Api {
         org_id: root.at("org_id").string().to_owned(),
@@ -61,6 +62,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
             ..listener
         },
         domain: domain_name.filter(|_| !domain_disabled),
+        named_certificates,
         server_certificates: if domain_disabled {
             Vec::new()
         } else {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::{AuthMethod, Protection};
+use crate::api::{AuthMethod, CertificateRole, NamedCertificate, Protection};
 
 /// Protections and unsupported extras of one definition, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     protections: BTreeSet<Protection>,
     unsupported: BTreeSet<&'static str>,
+    certificates: Vec<NamedCertificate>,
 }
 
 impl Facts {
@@ -28,6 +29,22 @@ impl Facts {
         if wanted {
             self.unsupported.insert(feature);
         }
+    }
+
+    /// The definition names a certificate that is not served.
+    pub(crate) fn certificate(&mut self, role: CertificateRole, host: &str, reference: &str) {
+        if !reference.is_empty() {
+            self.certificates.push(NamedCertificate {
+                role,
+                host: (!host.is_empty()).then(|| host.to_owned()),
+                reference: reference.to_owned(),
+            });
+        }
+    }
+
+    /// What [`Facts::certificate`] was told.
+    pub(crate) fn take_certificates(&mut self) -> Vec<NamedCertificate> {
+        std::mem::take(&mut self.certificates)
     }
 
     pub(crate) fn into_lists(self) -> (Vec<Protection>, Vec<String>) {

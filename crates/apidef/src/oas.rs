@@ -67,6 +67,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         .then(|| duration(&timeout.at("value")))
         .flatten();
 
+    let named_certificates = facts.take_certificates();
     let (protections, unsupported) = facts.into_lists();
     Some(Api {
         org_id: info.at("orgId").string().to_owned(),
@@ -75,6 +76,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         internal: state.at("internal").bool(),
         listener,
         domain: domain_name.filter(|_| bound),
+        named_certificates,
         server_certificates: if bound { certificates } else { Vec::new() },
         strip_listen_path: path.at("strip").bool(),
         versioning,

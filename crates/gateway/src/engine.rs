@@ -19,16 +19,20 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use portcullis_apidef::{DefinitionFile, parse_resolved};
 use portcullis_config::{GatewayConfig, Resolver};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 use crate::{
     build::{BuildError, Builder, Built, Finding, Update},
     certificates::StoredReference,
     control::{LoadedSet, Readiness, Runtime},
     definitions::{Definitions, Fingerprint, ReadError, Referring, UnreadableFile, fingerprint},
-    inventory::users_of,
+    inventory::{beside_served, users_of},
     listen::{self, BindError},
     live::Live,
+    loader_thread::LoaderThread,
     observe::Registry,
     policies::PolicyReader,
     worker::Order,
@@ -182,6 +186,10 @@ pub struct ControlLoop {
     pub registry: Arc<Registry>,
     /// How workers are told.
     pub orders: Vec<mpsc::UnboundedSender<Order>>,
+    /// Where certificates are that are not served.
+    pub certificates: portcullis_store::Certificates,
+    /// Drives what nobody waits for.
+    pub runtime: Handle,
     /// Ports that are open.
     pub open: BTreeSet<u16>,
     /// Findings already logged.
@@ -429,6 +437,7 @@ impl ControlLoop {
             quarantine: built.quarantine,
         });
         self.past.push(past);
+        self.look_at_other_certificates();
         let mut failures = Vec::new();
         let new: Vec<u16> = wanted.difference(&self.open).copied().collect();
         self.open.retain(|port| wanted.contains(port));
@@ -442,6 +451,19 @@ impl ControlLoop {
         }
         tracing::info!(generation, ports = ?self.open, "configuration in force");
         failures
+    }
+
+    /// Says when certificates end that are in use and not served; nobody waits for it.
+    fn look_at_other_certificates(&self) {
+        let (config, registry) = (self.config.clone(), self.registry.clone());
+        let (loaded, store) = (self.engine.loaded(), self.certificates.clone());
+        self.runtime.spawn(async move {
+            match beside_served(&config, &loaded, &store).await {
+                Ok(certificates) => registry.set_other_certificates(certificates),
+                Err(error) => tracing::warn!(%error,
+                    "when certificates end that are not served cannot be told until the next reload"),
+            }
+        });
     }
 
     /// Gives each worker its socket of a port.
@@ -474,102 +496,6 @@ impl ControlLoop {
         }
         self.said = now;
     }
-}
-
-/// A thread of its own for the loader, which runs when nobody who serves wants the core: building
-/// or taking apart thousands of APIs takes tens of milliseconds, and a request should not wait for
-/// them. Its share grows with the time that traffic leaves.
-pub struct LoaderThread(std::sync::mpsc::Sender<Job>);
-
-type Job = Box<dyn FnOnce(&mut Loader) + Send>;
-
-impl LoaderThread {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// When the system gives none.
-    pub fn start(mut loader: Loader) -> std::io::Result<Self> {
-        let (sender, jobs) = std::sync::mpsc::channel::<Job>();
-        std::thread::Builder::new()
-            .name("loader".to_owned())
-            .spawn(move || {
-                give_way();
-                while let Ok(job) = jobs.recv() {
-                    // A defect costs one reload, not all that follow.
-                    let run = std::panic::AssertUnwindSafe(|| job(&mut loader));
-                    let _ = std::panic::catch_unwind(run);
-                }
-            })?;
-        Ok(Self(sender))
-    }
-
-    /// Has something done; `None` when doing it panicked.
-    async fn ask<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Loader) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
-        self.tell(move |loader| {
-            // Whoever asked waits, or is gone with the process.
-            let _ = answer.send(work(loader));
-        });
-        answered.await.ok()
-    }
-
-    /// Has something short done without giving way.
-    async fn ask_at_once<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Loader) -> T + Send + 'static,
-    ) -> Option<T> {
-        self.ask(|loader| {
-            let _pressed = Pressed::until_dropped();
-            work(loader)
-        })
-        .await
-    }
-
-    fn tell(&self, work: impl FnOnce(&mut Loader) + Send + 'static) {
-        // The thread lives as long as this sender.
-        let _ = self.0.send(Box::new(work));
-    }
-}
-
-/// While it lives, this thread runs like any other.
-struct Pressed;
-
-impl Pressed {
-    fn until_dropped() -> Self {
-        compete();
-        Self
-    }
-}
-
-impl Drop for Pressed {
-    fn drop(&mut self) {
-        give_way();
-    }
-}
-
-/// Lets every other thread go first (`SCHED_IDLE`). Where the system does not allow it, the work is
-/// done all the same.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    schedule(thread_priority::NormalThreadSchedulePolicy::Idle);
-}
-
-/// Lets this thread have its share again.
-fn compete() {
-    #[cfg(target_os = "linux")]
-    schedule(thread_priority::NormalThreadSchedulePolicy::Other);
-}
-
-#[cfg(target_os = "linux")]
-fn schedule(policy: thread_priority::NormalThreadSchedulePolicy) {
-    use thread_priority::{
-        ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-    };
-    let policy = ThreadSchedulePolicy::Normal(policy);
-    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
 }
 
 fn rotate(loader: &mut Loader) {

@@ -16,6 +16,7 @@ pub mod http1;
 mod inventory;
 mod listen;
 mod live;
+mod loader_thread;
 mod nodes;
 pub mod observe;
 mod policies;

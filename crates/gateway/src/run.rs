@@ -26,9 +26,10 @@ use crate::{
     certificates::StoreAccess,
     control::{ControlApi, QuarantineEntry, Readiness},
     control_link::ControlLink,
-    engine::{ControlLoop, Engine, Loader, LoaderThread, ReloadError},
+    engine::{ControlLoop, Engine, Loader, ReloadError},
     listen::{self, BindError},
     live::Live,
+    loader_thread::LoaderThread,
     nodes,
     observe::{AccessLog, Registry},
     settings::Settings,
@@ -155,8 +156,10 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let (engine, requests) = Engine::new(config.clone());
     let stores = runtime.block_on(Stores::open(&config))?;
     registry.watch_store(stores.engine().kind(), stores.engine().health());
+    // Before anything is loaded: what others change meanwhile is told to somebody.
+    let watch = CertificateWatch::new(stores.clone(), engine.requests());
     {
-        // Before anything is loaded: what changes meanwhile is asked for again.
+        // What changes meanwhile is asked for again.
         let _entered = runtime.enter();
         nodes::obey(&stores, engine.clone());
         nodes::announce(&stores, &config, registry.clone());
@@ -171,7 +174,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         let _entered = runtime.enter();
         access.obey(&stores, stores.node_id().to_owned());
     }
-    let watch = CertificateWatch::new(stores.clone(), engine.requests());
+    let certificates = stores.certificates().clone();
     let api = Arc::new(ControlApi::new(
         config.clone(),
         engine.clone(),
@@ -222,6 +225,8 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         live,
         registry: registry.clone(),
         orders: orders.clone(),
+        certificates,
+        runtime: runtime.handle().clone(),
         open: BTreeSet::new(),
         said: HashSet::new(),
         past: Vec::new(),

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use crate::api::Protection;
+use crate::api::{CertificateRole, Protection};
 use crate::classic::DUPLICATE_DATA_SOURCE;
 use crate::facts::Facts;
 use crate::reader::Node;
@@ -17,7 +17,12 @@ pub(crate) fn read(root: &Node<'_, '_>, facts: &mut Facts) {
         Protection::ClientCertificates,
     );
     // Read for its type: a list that cannot be read must not pass as an empty one.
-    root.at("client_certificates").strings();
+    let allowed = root.at("client_certificates").strings();
+    if root.at("use_mutual_tls_auth").bool() {
+        for reference in &allowed {
+            facts.certificate(CertificateRole::AllowList, "", reference);
+        }
+    }
     ip_access(root, facts);
     plugins(root, facts);
     upstream(root, facts);
@@ -90,17 +95,19 @@ fn plugins(root: &Node<'_, '_>, facts: &mut Facts) {
 
 fn upstream(root: &Node<'_, '_>, facts: &mut Facts) {
     let map = root.at("upstream_certificates");
-    let listed = !map.text_members().is_empty();
-    facts.protect(
-        listed && !root.at("upstream_certificates_disabled").bool(),
-        Protection::UpstreamCertificate,
-    );
+    let listed = map.text_members();
+    let in_use = !listed.is_empty() && !root.at("upstream_certificates_disabled").bool();
+    facts.protect(in_use, Protection::UpstreamCertificate);
+    for (host, reference) in listed.iter().filter(|_| in_use) {
+        facts.certificate(CertificateRole::UpstreamClient, host, reference);
+    }
     let pins = root.at("pinned_public_keys");
-    let pinned = !pins.text_members().is_empty();
-    facts.protect(
-        pinned && !root.at("certificate_pinning_disabled").bool(),
-        Protection::UpstreamPins,
-    );
+    let pinned = pins.text_members();
+    let in_use = !pinned.is_empty() && !root.at("certificate_pinning_disabled").bool();
+    facts.protect(in_use, Protection::UpstreamPins);
+    for (host, references) in pinned.iter().filter(|_| in_use) {
+        facts.certificate(CertificateRole::Pin, host, references);
+    }
     let proxy = root.at("proxy");
     let transport = proxy.at("transport");
     facts.protect(

@@ -3,7 +3,7 @@
 //! A protection is on unless its `enabled` says `false`: an object without the switch is a
 //! mistake, and the mistake must not open the API. Extras are on only when they say so.
 
-use crate::api::Protection;
+use crate::api::{CertificateRole, Protection};
 use crate::classic::access::check_address;
 use crate::facts::Facts;
 use crate::reader::Node;
@@ -16,7 +16,12 @@ pub(crate) fn read(root: &Node<'_, '_>, extension: &Node<'_, '_>, facts: &mut Fa
         certificates.is_not_disabled(),
         Protection::ClientCertificates,
     );
-    certificates.at("allowlist").strings();
+    let allowed = certificates.at("allowlist").strings();
+    if certificates.is_not_disabled() {
+        for reference in &allowed {
+            facts.certificate(CertificateRole::AllowList, "", reference);
+        }
+    }
     let addresses = server.at("ipAccessControl");
     if addresses.is_not_disabled() {
         facts.protect(true, Protection::IpAccess);
@@ -70,6 +75,13 @@ fn upstream(upstream: &Node<'_, '_>, facts: &mut Facts) {
         mutual.is_not_disabled() && mapped,
         Protection::UpstreamCertificate,
     );
+    for entry in map.elements().filter(|_| mutual.is_not_disabled()) {
+        let (host, reference) = (
+            entry.at("domain").string(),
+            entry.at("certificate").string(),
+        );
+        facts.certificate(CertificateRole::UpstreamClient, host, reference);
+    }
     let pinning = upstream.at("certificatePinning");
     let pins = pinning.at("domainToPublicKeysMapping");
     let pinned = pins
@@ -81,6 +93,12 @@ fn upstream(upstream: &Node<'_, '_>, facts: &mut Facts) {
         pinning.is_not_disabled() && pinned,
         Protection::UpstreamPins,
     );
+    for entry in pins.elements().filter(|_| pinning.is_not_disabled()) {
+        let host = entry.at("domain").string();
+        for reference in entry.at("publicKeys").strings() {
+            facts.certificate(CertificateRole::Pin, host, &reference);
+        }
+    }
     facts.protect(
         upstream
             .at("tlsTransport")

@@ -11,7 +11,10 @@
 mod impact;
 mod uses;
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use openssl::x509::X509;
 use portcullis_config::GatewayConfig;
@@ -23,7 +26,7 @@ pub use self::{
     impact::Loss,
     uses::{Role, UsedBy, users_of},
 };
-use crate::control::LoadedSet;
+use crate::{control::LoadedSet, observe::CertificateExpiry};
 
 /// One certificate of the inventory.
 #[derive(Debug, Clone)]
@@ -128,11 +131,49 @@ pub async fn collect(
     store: &Certificates,
     org: &str,
 ) -> Result<Vec<Known>, StoreError> {
-    let mut named = uses::all(config, loaded);
+    let ids = store.list(org).await?;
+    let mut known = read(uses::all(config, loaded), ids, config, store).await?;
+    impact::judge(&mut known, config, loaded);
+    Ok(known)
+}
 
-    let mut ids = store.list(org).await?;
+/// When certificates end that are named for something else than to be served.
+///
+/// # Errors
+/// [`StoreError`] when the store does not answer.
+pub async fn beside_served(
+    config: &GatewayConfig,
+    loaded: &LoadedSet,
+    store: &Certificates,
+) -> Result<Vec<CertificateExpiry>, StoreError> {
+    let mut named = uses::all(config, loaded);
+    for named in &mut named {
+        named.used_by.retain(|user| user.role != Role::Server);
+    }
+    named.retain(|named| !named.used_by.is_empty());
+    let known = read(named, Vec::new(), config, store).await?;
+    let ends = |known: Known| {
+        let facts = known.facts?;
+        let user = known.used_by.first()?;
+        Some(CertificateExpiry {
+            role: user.role.name(),
+            id: facts.fingerprint.to_string(),
+            name: facts.dns_names.first().unwrap_or(&facts.subject_cn).clone(),
+            not_after: facts.not_after,
+        })
+    };
+    Ok(known.into_iter().filter_map(ends).collect())
+}
+
+/// Reads what is named, and entries of the store.
+async fn read(
+    mut named: Vec<uses::Named>,
+    mut ids: Vec<String>,
+    config: &GatewayConfig,
+    store: &Certificates,
+) -> Result<Vec<Known>, StoreError> {
     let mut of_id: HashMap<String, usize> = HashMap::new();
-    ids.extend(named.iter().filter_map(|named| named.store_id()));
+    ids.extend(named.iter().filter_map(uses::Named::store_id));
     ids.retain(|id| {
         let next = of_id.len();
         let new = !of_id.contains_key(id);
@@ -171,16 +212,17 @@ pub async fn collect(
         let mut inline = 0;
         let mut known = Vec::new();
         for named in named {
-            let resolve = |path: &std::path::Path| base.resolve(path);
+            let resolve = |path: &Path| base.resolve(path);
             known.extend(named.read(resolve, Some(passphrase.reveal()), &mut inline));
         }
         known
     });
     match read.await {
         Ok(read) => known.extend(read),
+        // The runtime ends, and with it whoever asked.
+        Err(error) if error.is_cancelled() => {}
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
-    impact::judge(&mut known, config, loaded);
     Ok(known)
 }
 
@@ -196,7 +238,7 @@ impl uses::Named {
     /// Reads a file or inline PEM.
     fn read(
         self,
-        resolve: impl Fn(&std::path::Path) -> PathBuf,
+        resolve: impl Fn(&Path) -> PathBuf,
         passphrase: Option<&str>,
         inline: &mut usize,
     ) -> Vec<Known> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, path::Path};
 
-use portcullis_apidef::Api;
+use portcullis_apidef::{Api, CertificateRole};
 use portcullis_config::GatewayConfig;
 use serde::Serialize;
 
@@ -26,6 +26,21 @@ pub enum Role {
     ServiceClient,
     /// An authority that verifies servers the gateway calls.
     Trust,
+}
+
+impl Role {
+    /// Its name in metrics, the same as in JSON.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::AllowList => "allow_list",
+            Self::ControlApi => "control_api",
+            Self::UpstreamClient => "upstream_client",
+            Self::Pin => "pin",
+            Self::ServiceClient => "service_client",
+            Self::Trust => "trust",
+        }
+    }
 }
 
 /// A place that names a certificate.
@@ -199,6 +214,23 @@ fn of_api(found: &mut Collected, api: &Api) {
             host: api.domain.clone(),
         };
         found.add(reference, true, false, user);
+    }
+    for named in &api.named_certificates {
+        let (role, key) = match named.role {
+            CertificateRole::AllowList => (Role::AllowList, "client_certificates"),
+            CertificateRole::UpstreamClient => (Role::UpstreamClient, "upstream_certificates"),
+            CertificateRole::Pin => (Role::Pin, "pinned_public_keys"),
+        };
+        // A pin may list several keys. Inline PEM has no comma.
+        for reference in named.reference.split(',') {
+            let user = UsedBy {
+                role,
+                key: key.to_owned(),
+                api_id: Some(api.id.clone()),
+                host: named.host.clone(),
+            };
+            found.add(reference, true, false, user);
+        }
     }
 }
 

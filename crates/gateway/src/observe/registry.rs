@@ -45,6 +45,8 @@ struct State {
     loaded: usize,
     quarantined: usize,
     unreadable_certificates: usize,
+    /// Certificates in use that are not served.
+    other_certificates: Vec<CertificateExpiry>,
     generation: u64,
     reloads: u64,
     failed_reloads: u64,
@@ -57,7 +59,7 @@ type CertificateSource = Arc<dyn Fn() -> Vec<CertificateExpiry> + Send + Sync>;
 /// When a certificate ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateExpiry {
-    /// What it is for: `server`, `client`, `upstream`, `ca`.
+    /// What it is for, as in the inventory.
     pub role: &'static str,
     /// Its id or fingerprint; only the first eight characters are shown.
     pub id: String,
@@ -146,6 +148,11 @@ impl Registry {
     /// Says how many references lead to entries of the certificate store that cannot be used.
     pub fn set_unreadable_certificates(&self, count: usize) {
         lock(&self.state).unreadable_certificates = count;
+    }
+
+    /// Says which certificates are in use that `watch_certificates` does not tell of.
+    pub fn set_other_certificates(&self, certificates: Vec<CertificateExpiry>) {
+        lock(&self.state).other_certificates = certificates;
     }
 
     /// Asks `source` for the certificates in use whenever they are shown.
@@ -258,7 +265,8 @@ impl Registry {
             "When a certificate ends, in seconds since 1970.",
         );
         let source = lock(&self.certificates).clone();
-        for certificate in source.map(|source| source()).unwrap_or_default() {
+        let served = source.map(|source| source()).unwrap_or_default();
+        for certificate in served.iter().chain(&state.other_certificates) {
             let id: String = certificate.id.chars().take(8).collect();
             let labels = [
                 ("role", certificate.role),

@@ -21,6 +21,7 @@ pub(crate) fn api(id: &str, listen_path: &str) -> Api {
         internal: false,
         listener: ApiListener::default(),
         domain: None,
+        named_certificates: Vec::new(),
         server_certificates: Vec::new(),
         listen_path: listen_path.to_owned(),
         strip_listen_path: true,

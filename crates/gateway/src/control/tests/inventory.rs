@@ -172,3 +172,35 @@ async fn what_cannot_be_read_is_listed_with_the_reason() {
     assert!(problems.iter().any(|text| text.contains("gone.pem")));
     assert!(problems.iter().any(|text| text.contains(&missing)));
 }
+
+#[tokio::test]
+async fn what_definitions_name_for_clients_and_upstreams_is_listed_too() {
+    let node = node(&pair(&["file.test"], 90), &["server.pem"]);
+    let id = node.add("1", &pair(&["client.test"], 90)).await;
+    let definition = json!({
+        "name": "guarded", "api_id": "guarded", "org_id": "1", "active": true, "use_keyless": true,
+        "use_mutual_tls_auth": true, "client_certificates": [id],
+        "upstream_certificates": {"up.test": id},
+        "version_data": {"not_versioned": true, "versions": {"Default": {"name": "Default"}}},
+        "proxy": {"listen_path": "/guarded/", "target_url": "http://127.0.0.1:9/"},
+    });
+    node.ask(Method::POST, "/tyk/apis", definition).await;
+    node.get("/tyk/reload?block=true").await;
+    let rows = node.inventory("").await;
+    let client = row(&rows, "client.test");
+    assert_eq!(
+        client["used_by"],
+        json!([
+            {"role": "allow_list", "key": "client_certificates", "api_id": "guarded"},
+            {"role": "upstream_client", "key": "upstream_certificates", "api_id": "guarded",
+             "host": "up.test"},
+        ])
+    );
+    let effects: Vec<&Value> = client["without_it"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|loss| &loss["effect"])
+        .collect();
+    assert_eq!(effects, ["client_refused", "calls_unauthenticated"]);
+}
