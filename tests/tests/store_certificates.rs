@@ -13,6 +13,7 @@ use portcullis_tests::{
     echo::Echo,
     gateway::{Builder, Gateway, SECRET, api, with},
     ports::{free_port, free_ports},
+    redis::Redis,
     tls::Client,
     wait::within,
 };
@@ -225,4 +226,28 @@ fn stored_certificates_outlive_the_process_and_are_not_used_under_another_secret
         !told.contains("the first") && !told.contains("PRIVATE"),
         "{told}"
     );
+}
+
+#[test]
+fn nodes_on_one_redis_serve_what_any_uploads_and_stop_serving_what_any_deletes() {
+    let echo = Echo::start("open");
+    let redis = Redis::start();
+    let first_port = free_ports(2);
+    let pair = certs::localhost();
+    let id = id("default", pair);
+    let node = |port| {
+        gateway(redis.configuration())
+            .api("open", &tls_api("open", port, &[&id], &echo))
+            .start()
+    };
+    let (first, second) = (node(first_port), node(first_port + 1));
+    let both = |wanted: &Result<String, Option<u8>>| {
+        (first_port..first_port + 2).all(|port| shown(port, "localhost") == *wanted)
+    };
+    assert!(both(&Err(Some(112))));
+
+    upload(&first, "default", &certs::bundle(pair));
+    at_once("the upload, on both", || both(&print(pair)));
+    delete(&second, &id);
+    at_once("the deletion, on both", || both(&Err(Some(112))));
 }
