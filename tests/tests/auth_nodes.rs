@@ -68,6 +68,23 @@ fn quotas_and_rates_counted_together_are_exact_over_nodes() {
     }
 }
 
+#[test]
+fn nodes_that_have_heard_of_each_other_count_small_rates_together() {
+    let (redis, echo) = (Redis::start(), Echo::start("up"));
+    let (a, b) = (
+        node(&redis, &echo, json!({})),
+        node(&redis, &echo, json!({})),
+    );
+    let mut attempt = 0;
+    eventually("one request in all, whichever node is asked", || {
+        attempt += 1;
+        let key = format!("attempt{attempt}");
+        a.put_key(&key, &session(&["t"], json!({"rate": 1, "per": 600})));
+        a.call("/t/", &key).expect(200);
+        b.call("/t/", &key).status == 429 && a.call("/t/", &key).status == 429
+    });
+}
+
 /// Known keys go on for a bounded time; nobody else passes.
 #[test]
 fn without_its_store_a_gateway_serves_the_keys_it_knows_and_nobody_else() {

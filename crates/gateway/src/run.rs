@@ -172,7 +172,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let access = Access::new(&config, &stores, cores.get()).map_err(io::Error::from)?;
     {
         let _entered = runtime.enter();
-        access.obey(&stores, stores.node_id().to_owned());
+        access.obey(&stores, &config);
     }
     let certificates = stores.certificates().clone();
     let api = Arc::new(ControlApi::new(

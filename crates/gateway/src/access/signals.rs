@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use portcullis_config::GatewayConfig;
 use portcullis_store::{Health, signals::Signal};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -11,9 +12,8 @@ use super::{Access, share::Others};
 use crate::stores::Stores;
 
 impl Access {
-    /// Obeys signals until the runtime it is called on ends. `own` is the id this node gives itself
-    /// when it says how busy it is.
-    pub fn obey(self: &Arc<Self>, stores: &Stores, own: String) {
+    /// Obeys signals until the runtime it is called on ends.
+    pub fn obey(self: &Arc<Self>, stores: &Stores, config: &GatewayConfig) {
         let access = self.clone();
         stores.signals().obey_at_once(move |signal| {
             if let Signal::KeysChanged(names) = signal {
@@ -22,6 +22,9 @@ impl Access {
         });
         let mut signals = stores.signals().subscribe();
         let access = self.clone();
+        let own = stores.node_id().to_owned();
+        let tags = config.dashboard.tags.concat();
+        let shares = !config.signals.management_node;
         tokio::spawn(async move {
             let mut others = Others::default();
             let mut load = 1;
@@ -30,8 +33,8 @@ impl Access {
                     Ok(Signal::KeysChanged(names)) => access.keys_changed(&names),
                     // Also sent where messages were missed.
                     Ok(Signal::Reload) | Err(RecvError::Lagged(_)) => access.anything_changed(),
-                    // Without knowing ourselves we would take our own load for another node's.
-                    Ok(Signal::Load(node)) if !own.is_empty() => {
+                    // Only nodes with the same tags share limits.
+                    Ok(Signal::Load(node)) if shares && node.tag_hash == tags => {
                         let now = Instant::now();
                         let said = u64::try_from(node.load_per_sec).unwrap_or(1);
                         if node.id == own {
