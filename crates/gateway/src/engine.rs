@@ -123,6 +123,8 @@ impl Loader {
         // Taken before reading: a change during it is seen the next time.
         let now = fingerprint(directory).ok();
         self.resolver.begin();
+        // Set again once it is known what was missed: a directory that cannot be read is told once.
+        self.ask_again = None;
         let seen = match self.seen.take() {
             Some(seen)
                 if now.is_some()
