@@ -369,6 +369,48 @@ fn check_looks_at_the_store_and_leaves_it_alone() {
     assert_eq!(std::fs::read(&file).unwrap(), &before[..before.len() / 2]);
 }
 
+/// A gateway whose store has reached the limit on the size of files serves on, says what to do, and
+/// writes again once the limit is gone.
+#[test]
+fn a_gateway_outlives_a_store_without_room() {
+    let upstream = Upstream::answering(ok("served"));
+    let gateway = Gateway::builder()
+        .api("open", &api("open", "/open/", &upstream.url()))
+        .start();
+    let file = data_of(&gateway).join("store.redb");
+    let limit = |bytes| {
+        let limits = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        let pid = Pid::from_raw(gateway.pid().try_into().unwrap());
+        prlimit(pid, Resource::Fsize, limits).expect("limits of our own child");
+    };
+    limit(Some(std::fs::metadata(&file).unwrap().len()));
+    let mut ids = Vec::new();
+    let refused = (0..300).find_map(|_| match upload(&gateway) {
+        (200, answer) => {
+            ids.push(answer["id"].clone());
+            None
+        }
+        (_, answer) => Some(answer),
+    });
+    assert!(refused.is_some(), "{} were stored", ids.len());
+    let ready = gateway.get("/ready").expect(200).json();
+    let output = ready["details"]["storage"]["output"].as_str().unwrap();
+    assert!(output.contains("LimitFSIZE"), "{output}");
+    gateway.get("/open/").expect(200);
+    let first = ids[0].as_str().unwrap();
+    gateway.control(&format!("/tyk/certs/{first}")).expect(200);
+
+    limit(None);
+    gateway.wait_log("the embedded store can be written again");
+    let (status, answer) = upload(&gateway);
+    assert_eq!(status, 200, "{answer}");
+    ids.push(answer["id"].clone());
+    assert_eq!(stored(&gateway), Value::Array(ids));
+}
+
 /// A certificate as `POST /tyk/certs` takes it, and its id once it is stored.
 fn upload(gateway: &Gateway) -> (u16, Value) {
     let pem = certs::server(&["stored.example"]).certificate_pem();

@@ -153,6 +153,12 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         .thread_name("control")
         .enable_all()
         .build()?;
+    {
+        // A limit on the size of files is an error that the store tells, not the end of the process.
+        // Once taken, a signal stays taken.
+        let _entered = runtime.enter();
+        drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
+    }
     let (engine, requests) = Engine::new(config.clone());
     let stores = runtime.block_on(Stores::open(&config))?;
     registry.watch_store(stores.engine().kind(), stores.engine().health());
