@@ -194,7 +194,10 @@ fn chain(walk: &Walk, question: &Question<'_>) -> Result<Result<String, String>,
         .map(|certificate| Ok(Details::of(certificate)?.subject))
         .collect::<Result<Vec<_>, ErrorStack>>()?;
     if walk.result == X509VerifyResult::OK {
-        return Ok(Ok(names.join(" <- ")));
+        return Ok(match too_long(&walk.path)? {
+            Some(subject) => Err(path_too_long(&subject)),
+            None => Ok(names.join(" <- ")),
+        });
     }
     let Some(certificate) = walk.at.as_ref().or(walk.path.last()) else {
         return Ok(Err(walk.result.error_string().to_owned()));
@@ -210,9 +213,27 @@ fn chain(walk: &Walk, question: &Question<'_>) -> Result<Result<String, String>,
             "the signature of `{subject}` is not its issuer's: another certificate of the same name?"
         ),
         24 => no_authority(subject),
-        25 => format!("more authorities stand below `{subject}` than its path length allows"),
+        25 => path_too_long(subject),
         _ => format!("`{subject}`: {}", walk.result.error_string()),
     }))
+}
+
+/// The first authority below which more authorities stand than its path length allows (RFC 5280,
+/// section 4.2.1.9). The library does not look at the anchor's own.
+fn too_long(path: &[X509]) -> Result<Option<String>, ErrorStack> {
+    let mut below = 0;
+    for certificate in path.iter().skip(1) {
+        let details = Details::of(certificate)?;
+        if details.path_length.is_some_and(|most| below > most) {
+            return Ok(Some(details.subject));
+        }
+        below += u32::from(details.subject != details.issuer);
+    }
+    Ok(None)
+}
+
+fn path_too_long(subject: &str) -> String {
+    format!("more authorities stand below `{subject}` than its path length allows")
 }
 
 /// Why nothing that is at hand can stand above a certificate.
@@ -497,7 +518,10 @@ mod tests {
                 at: now(),
             };
             let found = failures(&verify(&question).unwrap());
-            assert!(found[0].1.contains(told), "{found:?}");
+            assert!(
+                found.first().is_some_and(|(_, why)| why.contains(told)),
+                "{told}: {found:?}"
+            );
         }
     }
 

@@ -84,7 +84,8 @@ impl Rules {
             reason,
         };
         let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-        let key = PKey::public_key_from_pem(&pem).map_err(|error| unusable(error.to_string()))?;
+        let key = PKey::public_key_from_pem(&pem)
+            .map_err(|_| unusable("it holds no PUBLIC KEY block that can be read".to_owned()))?;
         self.public_key = Some(key);
         Ok(self)
     }
