@@ -37,6 +37,11 @@ impl Redis {
         json!({"storage": {"type": "redis", "host": "127.0.0.1", "port": self.port, "timeout": 1}})
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Ends it at once; what it held is gone.
     ///
     /// # Panics
