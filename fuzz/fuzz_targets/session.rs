@@ -8,7 +8,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     match Session::from_json(bytes) {
         Ok(session) => {
             let written = session.to_json();
-            let again = Session::from_json(written.as_bytes()).expect("what is written is a session");
+            let again =
+                Session::from_json(written.as_bytes()).expect("what is written is a session");
             assert_eq!(again.to_json(), written);
         }
         Err(error) => assert!(!error.problems.is_empty(), "refused without a reason"),

@@ -104,7 +104,7 @@ fn settings_of_the_store_that_cannot_be_right_keep_the_gateway_from_starting() {
     let ended = Gateway::builder().config(half).fail();
     assert_eq!(
         ended.status.code(),
-        Some(2),
+        Some(1),
         "a mistake in the configuration"
     );
     assert!(ended.log.contains("storage.key_file"), "{}", ended.log);

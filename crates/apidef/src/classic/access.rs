@@ -106,7 +106,9 @@ fn upstream(root: &Node<'_, '_>, facts: &mut Facts) {
     let in_use = !pinned.is_empty() && !root.at("certificate_pinning_disabled").bool();
     facts.protect(in_use, Protection::UpstreamPins);
     for (host, references) in pinned.iter().filter(|_| in_use) {
-        facts.certificate(CertificateRole::Pin, host, references);
+        for reference in references.split(',').map(str::trim) {
+            facts.certificate(CertificateRole::Pin, host, reference);
+        }
     }
     let proxy = root.at("proxy");
     let transport = proxy.at("transport");

@@ -95,7 +95,17 @@ async fn a_sentinel_leads_to_the_primary_and_after_a_fail_over_to_the_next() {
         .set("kept", value("1"), Lifetime::Forever, Condition::Always)
         .await
         .unwrap();
-    assert_eq!(watched.primary.ask(&["WAIT", "1", "5000"]), "1");
+    // `WAIT` speaks of its own connection's writes alone, so the replica itself is asked.
+    at_last(
+        async || match watched.replica.ask(&["GET", "kept"]).as_str() {
+            "1" => Ok(()),
+            _ => Err(StoreError::Entry {
+                name: "kept".into(),
+                reason: "has not reached the replica".into(),
+            }),
+        },
+    )
+    .await;
 
     watched.primary.kill();
     // Writes begin to work again on the replica that has become the primary.
