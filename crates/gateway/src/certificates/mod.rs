@@ -346,7 +346,7 @@ impl Certificates {
             let failure = match (held.entry, &self.store) {
                 (_, None) | (Some(EntryState::Unknown), _) => None,
                 _ => Some(
-                    chain(&ReferenceError::Unknown {
+                    with_causes(&ReferenceError::Unknown {
                         id: name.to_string(),
                     })
                     .into(),
@@ -383,7 +383,7 @@ impl Certificates {
                 held.repaired = loaded.repaired;
                 held.take(Ok(loaded.pair));
             }
-            Err(error) => held.failure = Some(chain(&error).into()),
+            Err(error) => held.failure = Some(with_causes(&error).into()),
         }
     }
 
@@ -435,7 +435,7 @@ fn stamp(path: &Path) -> Option<FileStamp> {
 }
 
 /// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

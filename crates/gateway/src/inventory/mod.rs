@@ -26,7 +26,7 @@ pub use self::{
     impact::Loss,
     uses::{Role, UsedBy, users_of},
 };
-use crate::{control::LoadedSet, observe::CertificateExpiry};
+use crate::{certificates::with_causes, control::LoadedSet, observe::CertificateExpiry};
 
 /// One certificate of the inventory.
 #[derive(Debug, Clone)]
@@ -253,7 +253,7 @@ impl uses::Named {
         let found = load_bundle(&text, passphrase);
         let (certificates, has_private, mut problem) = match found {
             Ok((bundle, ..)) => (bundle.certificates, bundle.key.is_some(), None),
-            Err(error) => (Vec::new(), false, Some(reason(&error))),
+            Err(error) => (Vec::new(), false, Some(with_causes(&error))),
         };
         let whole = self.used_by.iter().any(|user| user.role == Role::Trust);
         if certificates.is_empty() && problem.is_none() {
@@ -304,16 +304,4 @@ fn file(path: PathBuf) -> (String, Source) {
         position: None,
     };
     (text, source)
-}
-
-/// An error with its causes on one line.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
