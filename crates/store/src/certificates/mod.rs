@@ -9,6 +9,7 @@
 //!
 //! Invariants:
 //! - An entry is never overwritten: the store itself decides that the id is free.
+//! - An entry and its place in the index come into being together.
 //! - A certificate that is out of the index is out of service: removal takes the entry first.
 //! - An entry whose key does not open is reported by its id and not used.
 //! - No failure of the store is taken for an answer.
@@ -94,24 +95,19 @@ impl Certificates {
         let (upload, text) = self.sealed(pem).await?;
         let id = upload.id(org);
         let name = names::entry(&id);
-        let engine = &self.0.engine;
-        if !engine
-            .set(&name, text.into(), Lifetime::Forever, Condition::IfAbsent)
-            .await?
-        {
-            return Err(AddError::Exists { id });
-        }
-        if !org.is_empty()
-            && let Err(error) = engine
-                .list_append(&names::index(org), &[names::member(&id)])
-                .await
-        {
-            // Out of every listing and yet in the way of the next try: better not there at all.
-            if let Err(again) = engine.remove(&[name]).await {
-                tracing::error!(id, error = %again,
-                    "a certificate is stored without its place in the list of its organisation; delete it by its id");
+        let (engine, text) = (&self.0.engine, Bytes::from(text));
+        let is_new = match org {
+            "" => {
+                let condition = Condition::IfAbsent;
+                engine.set(&name, text, Lifetime::Forever, condition).await?
             }
-            return Err(error.into());
+            org => {
+                let (index, member) = (names::index(org), names::member(&id));
+                engine.create_listed(&name, text, &index, &member).await?
+            }
+        };
+        if !is_new {
+            return Err(AddError::Exists { id });
         }
         if upload.private_key() == Some(KeyKind::Ed25519) {
             tracing::warn!(
@@ -213,7 +209,8 @@ impl Certificates {
 
     /// The ids of an organisation, in the order of upload. Without an organisation, those of all, sorted.
     ///
-    /// An organisation whose entries have no index gets one, once: entries may be older than indexes.
+    /// An organisation whose entries have no index gets one, once: entries may be older than indexes. A
+    /// store that takes no writes is listed all the same.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -224,23 +221,18 @@ impl Certificates {
         let engine = &self.0.engine;
         let (index, marker) = (names::index(org), names::marker(org));
         let (listed, migrated) = (engine.list(&index).await?, engine.exists(&marker).await?);
+        let found_by_name = listed.is_none();
         let ids = match listed {
             Some(members) => members.iter().map(|member| names::id(member)).collect(),
             None if migrated => Vec::new(),
-            None => {
-                let ids = self.scan(Some(org)).await?;
-                if !ids.is_empty() {
-                    let members: Vec<String> = ids.iter().map(|id| names::member(id)).collect();
-                    engine.list_append(&index, &members).await?;
-                }
-                ids
-            }
+            None => self.scan(Some(org)).await?,
         };
-        if !migrated {
-            let value = Bytes::from_static(b"1");
-            engine
-                .set(&marker, value, Lifetime::Forever, Condition::Always)
-                .await?;
+        if !migrated && let Err(error) = self.migrate(org, &ids, found_by_name).await {
+            tracing::warn!(
+                org,
+                "the certificates of an organisation are listed without their index being kept, so they \
+                 are looked for again the next time: {error}"
+            );
         }
         Ok(ids)
     }
@@ -264,6 +256,20 @@ impl Certificates {
             tracing::info!(id, "certificate removed");
         }
         self.changed(id).await;
+        Ok(())
+    }
+
+    /// Keeps an index of entries that were found by their names, and that they need not be looked for.
+    async fn migrate(&self, org: &str, ids: &[String], found_by_name: bool) -> Result<(), StoreError> {
+        let engine = &self.0.engine;
+        if found_by_name && !ids.is_empty() {
+            let members: Vec<String> = ids.iter().map(|id| names::member(id)).collect();
+            engine.list_append(&names::index(org), &members).await?;
+        }
+        let (marker, value) = (names::marker(org), Bytes::from_static(b"1"));
+        engine
+            .set(&marker, value, Lifetime::Forever, Condition::Always)
+            .await?;
         Ok(())
     }
 

@@ -176,6 +176,43 @@ async fn entries_without_an_index_are_found_once() {
     assert_eq!(store.index("8").await, None);
 }
 
+/// Reading needs no writing: neither the index nor the mark that it has been made.
+#[tokio::test]
+async fn entries_are_listed_while_the_store_takes_no_writes() {
+    let store = Store::new();
+    let print = "cd".repeat(32);
+    store.write(&format!("cert-raw-7{print}"), "x").await;
+    let (file, aside) = (
+        store.dir.path().join("store.redb"),
+        store.dir.path().join("aside"),
+    );
+    std::fs::rename(&file, &aside).unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            store.certificates.list("7").await.unwrap(),
+            [format!("7{print}")]
+        );
+        assert!(store.certificates.list("6").await.unwrap().is_empty());
+    }
+    assert_eq!(store.index("7").await, None);
+    assert_eq!(store.marker("7").await, None);
+}
+
+/// An index that is something else refuses a place in it, and so the entry.
+#[tokio::test]
+async fn an_upload_that_cannot_be_listed_leaves_no_entry() {
+    let store = Store::new();
+    store.write("cert-1-index", "no list").await;
+    let text = pair().certificate_pem();
+    let error = store
+        .certificates
+        .add("1", text.as_bytes())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("cert-1-index"), "{error}");
+    assert!(store.certificates.list("").await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn an_organisation_does_not_swallow_one_whose_name_begins_like_its_own() {
     let store = Store::new();

@@ -164,6 +164,21 @@ impl Engine {
         either!(self, set(key, value, lifetime, condition))
     }
 
+    /// Writes an entry that lives forever and appends `member` to a list, both or neither, unless there
+    /// is an entry of this name; whether there was none.
+    ///
+    /// In a Redis Cluster the two names may have different nodes, so there it is two steps, the entry
+    /// first; a node that is killed in between leaves an entry that no list has.
+    pub async fn create_listed(
+        &self,
+        key: &str,
+        value: Bytes,
+        list: &str,
+        member: &str,
+    ) -> Result<bool, StoreError> {
+        either!(self, create_listed(key, value, list, member))
+    }
+
     /// Removes entries of any type; how many there were.
     pub async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
         either!(self, remove(keys))

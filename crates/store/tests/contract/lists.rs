@@ -1,7 +1,8 @@
 //! Rules of lists: appended to, read, members removed.
 
+use bytes::Bytes;
 use futures_util::future::join_all;
-use portcullis_store::{Engine, StoreError};
+use portcullis_store::{Engine, Lifetime, StoreError};
 
 use super::{put, text};
 
@@ -112,4 +113,47 @@ pub async fn and_values_are_not_taken_for_each_other(engine: &Engine, prefix: &s
     assert_eq!(engine.remove(std::slice::from_ref(&list)).await.unwrap(), 1);
     engine.list_append(&list, &owned(&["y"])).await.unwrap();
     assert_eq!(engine.list(&list).await.unwrap(), Some(owned(&["y"])));
+}
+
+/// A new entry and its place in a list: both are there, or neither is; an entry that exists keeps its
+/// value and gets no second place.
+pub async fn and_an_entry_come_together_or_not_at_all(engine: &Engine, prefix: &str) {
+    let [entry, other, list, value] =
+        ["entry", "other", "list", "value"].map(|end| format!("{prefix}{end}"));
+    let create = async |entry: &str, text: &'static str, list: &str| {
+        let text = Bytes::from_static(text.as_bytes());
+        engine.create_listed(entry, text, list, "m").await
+    };
+    assert!(create(&entry, "first", &list).await.unwrap());
+    assert!(!create(&entry, "second", &list).await.unwrap());
+    assert_eq!(text(engine, &entry).await.as_deref(), Some("first"));
+    assert_eq!(
+        engine.lifetime(&entry).await.unwrap(),
+        Some(Lifetime::Forever)
+    );
+    assert_eq!(engine.list(&list).await.unwrap(), Some(owned(&["m"])));
+    // What is a list exists as well.
+    assert!(!create(&list, "third", &list).await.unwrap());
+
+    put(engine, &value, "v").await;
+    let refused = create(&other, "fourth", &value).await;
+    assert!(
+        matches!(refused, Err(StoreError::Entry { .. })),
+        "{refused:?}"
+    );
+    assert!(!engine.exists(&other).await.unwrap());
+    assert_eq!(text(engine, &value).await.as_deref(), Some("v"));
+}
+
+/// Of many that make one entry at once, one does, and the list has it once.
+pub async fn have_one_place_for_an_entry_made_by_many_at_once(engine: &Engine, prefix: &str) {
+    let [entry, list] = ["entry", "list"].map(|end| format!("{prefix}{end}"));
+    let created = join_all((0..20).map(|number: u8| {
+        let value = Bytes::from(vec![number]);
+        engine.create_listed(&entry, value, &list, "m")
+    }))
+    .await;
+    let created = created.into_iter().filter(|made| *made.as_ref().unwrap());
+    assert_eq!(created.count(), 1);
+    assert_eq!(engine.list(&list).await.unwrap(), Some(owned(&["m"])));
 }

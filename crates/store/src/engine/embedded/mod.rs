@@ -308,13 +308,31 @@ impl Embedded {
         lifetime: Lifetime,
         condition: Condition,
     ) -> Result<bool, StoreError> {
-        if value.len() > LONGEST {
-            let reason = format!("would hold {} bytes; {LONGEST} are the most", value.len());
-            return Err(StoreError::entry(key, reason));
-        }
+        check_length(key, &value)?;
         let expires = self.0.shared.clock.end(lifetime);
         self.change(vec![key.to_owned()], move |tables, keys| {
             tables.set(&keys[0], &value, expires, condition)
+        })
+        .await
+    }
+
+    pub(super) async fn create_listed(
+        &self,
+        key: &str,
+        value: Bytes,
+        list: &str,
+        member: &str,
+    ) -> Result<bool, StoreError> {
+        check_length(key, &value)?;
+        let member = [member.to_owned()];
+        self.change(vec![key.to_owned(), list.to_owned()], move |tables, keys| {
+            if tables.holds(&keys[0])? {
+                return Ok(false);
+            }
+            // What is no list refuses it, and nothing has been changed then.
+            tables.list_append(&keys[1], &member)?;
+            tables.put(&keys[0], &value, clock::NEVER)?;
+            Ok(true)
         })
         .await
     }
@@ -421,4 +439,12 @@ impl Embedded {
         }));
         wait.await.unwrap_or_else(|_| Err(self.closed()))
     }
+}
+
+fn check_length(key: &str, value: &[u8]) -> Result<(), StoreError> {
+    if value.len() > LONGEST {
+        let reason = format!("would hold {} bytes; {LONGEST} are the most", value.len());
+        return Err(StoreError::entry(key, reason));
+    }
+    Ok(())
 }

@@ -276,6 +276,11 @@ impl<'t> Tables<'t> {
         Ok(head.filter(|head| !is_over(head.expires, self.now)))
     }
 
+    /// Whether there is an entry of this name.
+    pub(super) fn holds(&self, key: &str) -> Result<bool, redb::Error> {
+        Ok(self.live(key)?.is_some())
+    }
+
     pub(super) fn set(
         &mut self,
         key: &str,

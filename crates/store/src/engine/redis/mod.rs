@@ -61,6 +61,18 @@ static COUNT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Makes an entry and its place in a list, unless the entry exists. The list comes first: what is no
+/// list refuses it before anything is written.
+static CREATE_LISTED: LazyLock<Script> = LazyLock::new(|| {
+    Script::of(
+        "if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end \
+         local pushed = redis.pcall('RPUSH', KEYS[2], ARGV[2]) \
+         if type(pushed) == 'table' and pushed.err then return pushed end \
+         redis.call('SET', KEYS[1], ARGV[1]) \
+         return 1",
+    )
+});
+
 /// A sliding log as a fleet keeps it: score and member are the time in nanoseconds. A member that is
 /// taken by another node's request of the same moment gets a suffix.
 static SLIDE: LazyLock<Script> = LazyLock::new(|| {
@@ -265,6 +277,46 @@ impl Redis {
         Ok(!written.is_null())
     }
 
+    pub(super) async fn create_listed(
+        &self,
+        key: &str,
+        value: Bytes,
+        list: &str,
+        member: &str,
+    ) -> Result<bool, StoreError> {
+        if self.0.config.enable_cluster {
+            return self.create_and_list(key, value, list, member).await;
+        }
+        let arguments = vec![Value::Bytes(value), member.into()];
+        let created: i64 = CREATE_LISTED
+            .run(&self.client()?, &[key, list], arguments)
+            .await
+            .map_err(self.named(list))?;
+        Ok(created == 1)
+    }
+
+    /// The same where each name has a node of its own.
+    async fn create_and_list(
+        &self,
+        key: &str,
+        value: Bytes,
+        list: &str,
+        member: &str,
+    ) -> Result<bool, StoreError> {
+        let created = self
+            .set(key, value, Lifetime::Forever, Condition::IfAbsent)
+            .await?;
+        if created && let Err(error) = self.list_append(list, &[member.to_owned()]).await {
+            // In no list and yet in the way of the next try: better not there at all.
+            if let Err(again) = self.remove(&[key.to_owned()]).await {
+                tracing::error!(key, list, error = %again,
+                    "an entry is stored without its place in a list; delete it by its name");
+            }
+            return Err(error);
+        }
+        Ok(created)
+    }
+
     pub(super) async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
         let client = self.client()?;
         let mut removed = 0;
@@ -360,7 +412,7 @@ impl Redis {
     ) -> Result<Count, StoreError> {
         let window = window.map_or(0, millis);
         let (value, left): (i64, i64) = COUNT
-            .run(&self.client()?, key, vec![by.into(), window.into()])
+            .run(&self.client()?, &[key], vec![by.into(), window.into()])
             .await
             .map_err(self.named(key))?;
         let renews_in = (left >= 0).then(|| Duration::from_millis(left.unsigned_abs()));
@@ -385,7 +437,7 @@ impl Redis {
             millis(per).into(),
         ];
         let (allowed, in_window): (i64, u64) = SLIDE
-            .run(&self.client()?, key, arguments)
+            .run(&self.client()?, &[key], arguments)
             .await
             .map_err(self.named(key))?;
         Ok(Slide {
@@ -408,15 +460,17 @@ impl Script {
         Self { text, digest }
     }
 
-    /// Runs it on one entry: by its digest, with its text where a server does not know it yet.
+    /// Runs it on entries of one node: by its digest, with its text where a server does not know it yet.
     async fn run<T: FromValue>(
         &self,
         client: &WithOptions<Client>,
-        key: &str,
+        keys: &[&str],
         arguments: Vec<Value>,
     ) -> Result<T, Error> {
+        let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
         let with = |script: &str| {
-            let mut all = vec![script.into(), 1.into(), key.into()];
+            let mut all = vec![script.into(), count.into()];
+            all.extend(keys.iter().map(|key| Value::from(*key)));
             all.extend(arguments.iter().cloned());
             all
         };
