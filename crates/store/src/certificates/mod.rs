@@ -99,7 +99,9 @@ impl Certificates {
         let is_new = match org {
             "" => {
                 let condition = Condition::IfAbsent;
-                engine.set(&name, text, Lifetime::Forever, condition).await?
+                engine
+                    .set(&name, text, Lifetime::Forever, condition)
+                    .await?
             }
             org => {
                 let (index, member) = (names::index(org), names::member(&id));
@@ -260,7 +262,12 @@ impl Certificates {
     }
 
     /// Keeps an index of entries that were found by their names, and that they need not be looked for.
-    async fn migrate(&self, org: &str, ids: &[String], found_by_name: bool) -> Result<(), StoreError> {
+    async fn migrate(
+        &self,
+        org: &str,
+        ids: &[String],
+        found_by_name: bool,
+    ) -> Result<(), StoreError> {
         let engine = &self.0.engine;
         if found_by_name && !ids.is_empty() {
             let members: Vec<String> = ids.iter().map(|id| names::member(id)).collect();

@@ -35,7 +35,8 @@ pub async fn every_rule(engine: &Engine, prefix: &str) {
     lists::lose_nothing_to_appends_at_once(engine, &format!("{prefix}appends-")).await;
     lists::and_values_are_not_taken_for_each_other(engine, &format!("{prefix}types-")).await;
     lists::and_an_entry_come_together_or_not_at_all(engine, &format!("{prefix}pair-")).await;
-    lists::have_one_place_for_an_entry_made_by_many_at_once(engine, &format!("{prefix}race-")).await;
+    lists::have_one_place_for_an_entry_made_by_many_at_once(engine, &format!("{prefix}race-"))
+        .await;
     expiry::is_forever_unless_said_otherwise(engine, &format!("{prefix}forever-")).await;
     expiry::hides_an_entry_from_every_operation(engine, &format!("{prefix}hidden-")).await;
     expiry::is_replaced_with_the_value(engine, &format!("{prefix}again-")).await;

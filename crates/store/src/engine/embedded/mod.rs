@@ -325,15 +325,18 @@ impl Embedded {
     ) -> Result<bool, StoreError> {
         check_length(key, &value)?;
         let member = [member.to_owned()];
-        self.change(vec![key.to_owned(), list.to_owned()], move |tables, keys| {
-            if tables.holds(&keys[0])? {
-                return Ok(false);
-            }
-            // What is no list refuses it, and nothing has been changed then.
-            tables.list_append(&keys[1], &member)?;
-            tables.put(&keys[0], &value, clock::NEVER)?;
-            Ok(true)
-        })
+        self.change(
+            vec![key.to_owned(), list.to_owned()],
+            move |tables, keys| {
+                if tables.holds(&keys[0])? {
+                    return Ok(false);
+                }
+                // What is no list refuses it, and nothing has been changed then.
+                tables.list_append(&keys[1], &member)?;
+                tables.put(&keys[0], &value, clock::NEVER)?;
+                Ok(true)
+            },
+        )
         .await
     }
 
