@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod keys;
 pub mod log;
 pub mod memory;
+pub mod mtls;
 pub mod openssl;
 pub mod ports;
 pub mod program;

@@ -222,11 +222,6 @@ fn a_definition_that_asks_for_a_protection_that_is_not_built_is_quarantined_by_i
             "JWT authentication",
         ),
         (
-            "mtls",
-            json!({"use_mutual_tls_auth": true, "client_certificates": ["x"]}),
-            "client certificate allow list",
-        ),
-        (
             "dynamic",
             json!({"use_keyless": false, "auth": {"use_certificate": true}}),
             "client certificate authentication",

@@ -54,6 +54,9 @@ pub struct Api {
     /// `CORS` or other request-changing extras are not here: see `unsupported`.
     /// Suppress the access log for this API (`do_not_track` / traffic logs disabled).
     pub do_not_track: bool,
+    /// References of the client certificates that may pass, in a definition that has an allow list.
+    /// An empty list lets nobody pass.
+    pub client_certificates: Option<Vec<String>>,
     /// Whether callers must say who they are, and how.
     pub authentication: Authentication,
     /// How often it may be called.
@@ -88,6 +91,10 @@ impl fmt::Debug for Api {
             .field("enforce_timeout", &self.enforce_timeout)
             .field("endpoint_timeouts", &self.endpoint_timeouts)
             .field("do_not_track", &self.do_not_track)
+            .field(
+                "client_certificates",
+                &self.client_certificates.as_ref().map(Vec::len),
+            )
             .field("authentication", &self.authentication)
             .field("limits", &self.limits)
             .field("session_lifetime", &self.session_lifetime)
@@ -276,8 +283,6 @@ pub enum Protection {
     Authentication(AuthMethod),
     /// Alternatives between methods, or several of one kind: one of them is to be enough.
     AuthenticationModes,
-    /// Static allow list of client certificates.
-    ClientCertificates,
     /// IP allow or block lists.
     IpAccess,
     /// Allow, block or ignore lists of paths.
@@ -320,7 +325,6 @@ impl fmt::Display for Protection {
                 "alternatives between authentication methods (securityProcessingMode: compliant), \
                  or several security schemes of one kind"
             }
-            Self::ClientCertificates => "client certificate allow list",
             Self::IpAccess => "IP address allow or block list",
             Self::PathAccess => "path allow or block list",
             Self::RateLimit => "rate limit of an endpoint",

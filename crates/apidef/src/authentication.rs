@@ -30,6 +30,8 @@ pub enum Authentication {
 pub struct Methods {
     /// A token, and where it stands.
     pub token: Option<Places>,
+    /// The session is the client certificate's (Certificate Auth), a part of the token method.
+    pub certificate: bool,
     /// A user name and a password.
     pub basic: Option<Basic>,
     /// Whose session counts when there are several.
@@ -99,6 +101,14 @@ pub struct SessionLifetime {
     pub seconds: i64,
     /// At least until the key expires.
     pub respects_key_expiration: bool,
+}
+
+impl Authentication {
+    /// Whether a client certificate may say who calls.
+    #[must_use]
+    pub fn takes_certificates(&self) -> bool {
+        matches!(self, Self::Required(methods) if methods.certificate)
+    }
 }
 
 impl Methods {

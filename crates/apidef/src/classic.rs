@@ -30,6 +30,7 @@ pub(crate) const TYK_REASONS: [&str; 2] = [DUPLICATE_DATA_SOURCE, NO_WEIGHTED_TA
 /// are none. `fallback_id` names an API whose definition does not.
 pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api> {
     let mut facts = Facts::default();
+    let client_certificates = access::client_certificates(root, &mut facts);
     access::read(root, &mut facts);
     let authentication = authentication::authentication(root, &mut facts);
     let timeouts = versions::read(root, &mut facts);
@@ -76,6 +77,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         }),
         endpoint_timeouts: timeouts.endpoints,
         do_not_track: root.at("do_not_track").bool(),
+        client_certificates,
         authentication,
         limits: authentication::limits(root),
         session_lifetime: authentication::session_lifetime(root),

@@ -38,6 +38,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         return None;
     }
     let mut facts = Facts::default();
+    let client_certificates = access::client_certificates(&extension, &mut facts);
     access::read(root, &extension, &mut facts);
     let authentication = authentication::authentication(root, &extension.at("server"), &mut facts);
     let endpoint_timeouts = operations::read(root, &extension, &mut facts);
@@ -88,6 +89,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
             .at("trafficLogs")
             .at("enabled")
             .bool_or(true),
+        client_certificates,
         authentication,
         limits: authentication::limits(&extension),
         session_lifetime: authentication::session_lifetime(&extension),

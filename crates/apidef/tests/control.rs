@@ -652,7 +652,7 @@ fn a_patch_without_the_extension_keeps_the_stored_one() {
     .unwrap();
     let api = parsed(&accepted.classic.value()).api;
     assert_eq!(api.listen_path, "/b/");
-    assert_eq!(api.protections, [Protection::ClientCertificates]);
+    assert_eq!(api.client_certificates, Some(Vec::new()));
     assert!(api.listener.proxy_protocol);
     assert_eq!(accepted.oas.unwrap().value()["info"]["title"], "renamed");
 
@@ -665,7 +665,10 @@ fn a_patch_without_the_extension_keeps_the_stored_one() {
     )
     .unwrap();
     let api = parsed(&accepted.classic.value()).api;
-    assert_eq!((api.listener.port, api.protections.len()), (Some(9000), 0));
+    assert_eq!(
+        (api.listener.port, api.client_certificates),
+        (Some(9000), None)
+    );
 }
 
 #[test]

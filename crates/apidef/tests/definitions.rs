@@ -192,11 +192,6 @@ fn every_protection_of_a_classic_definition_is_named() {
     let extended = format!("{default}/extended_paths");
     let entry = json!([{"path": "/x", "method": "GET"}]);
     let cases: Vec<(String, Value, P)> = vec![
-        (
-            "/use_mutual_tls_auth".into(),
-            json!(true),
-            P::ClientCertificates,
-        ),
         ("/enable_ip_whitelisting".into(), json!(true), P::IpAccess),
         (
             "/custom_middleware".into(),
@@ -348,16 +343,6 @@ fn every_protection_of_an_oas_definition_is_named() {
     use Protection as P;
     let on = json!({"enabled": true});
     let cases: Vec<(&str, Value, P)> = vec![
-        (
-            "server/clientCertificates",
-            on.clone(),
-            P::ClientCertificates,
-        ),
-        (
-            "server/clientCertificates",
-            json!({"allowlist": []}),
-            P::ClientCertificates,
-        ),
         ("server/ipAccessControl", on.clone(), P::IpAccess),
         ("info/expiration", json!("2030-01-01 00:00"), P::Expiry),
         (
@@ -679,7 +664,7 @@ fn keyless_switches_methods_off_and_says_so() {
     assert_eq!(parsed.warnings[0].path, "use_keyless");
     // The static allow list is not authentication: it stays.
     let parsed = read_classic(&with(classic(), "/use_mutual_tls_auth", json!(true)));
-    assert_eq!(parsed.api.protections, [Protection::ClientCertificates]);
+    assert_eq!(parsed.api.client_certificates, Some(Vec::new()));
 }
 
 #[test]
@@ -1133,7 +1118,6 @@ fn protections_are_found_whatever_the_case_of_their_names() {
             json!({"Use_Discovery_Service": true}),
             P::RequestRouting,
         ),
-        ("/Use_Mutual_TLS_Auth", json!(true), P::ClientCertificates),
         (
             "/version_data/versions/Default/Extended_Paths",
             json!({"White_List": [{}]}),
@@ -1144,11 +1128,6 @@ fn protections_are_found_whatever_the_case_of_their_names() {
         assert_eq!(api.protections, [protection], "{pointer}");
     }
     for (pointer, value, protection) in [
-        (
-            "server/ClientCertificates",
-            json!({"Enabled": true}),
-            P::ClientCertificates,
-        ),
         (
             "middleware/Global/PluginConfig",
             json!({"Bundle": {"Enabled": true}}),
@@ -1177,6 +1156,29 @@ fn protections_are_found_whatever_the_case_of_their_names() {
     ] {
         let api = read_oas(&with(oas(), &format!("{EXT}/{pointer}"), value)).api;
         assert_eq!(api.protections, [protection], "{pointer}");
+    }
+}
+
+/// An allow list is on unless it is switched off, whatever the case of its name; an empty one is one.
+#[test]
+fn an_allow_list_of_client_certificates_is_read_and_never_overlooked() {
+    let classic_list = |pointer: &str, on: bool| {
+        let value = with(classic(), pointer, json!(on));
+        let value = with(value, "/client_certificates", json!(["a", "b"]));
+        read_classic(&value).api.client_certificates
+    };
+    let both = Some(vec!["a".to_owned(), "b".to_owned()]);
+    assert_eq!(classic_list("/use_mutual_tls_auth", true), both);
+    assert_eq!(classic_list("/Use_Mutual_TLS_Auth", true), both);
+    assert_eq!(classic_list("/use_mutual_tls_auth", false), None);
+    for (member, value, expected) in [
+        ("clientCertificates", json!({"enabled": true}), Some(vec![])),
+        ("clientCertificates", json!({"allowlist": []}), Some(vec![])),
+        ("ClientCertificates", json!({"Enabled": true, "allowlist": ["a", "b"]}), both),
+        ("clientCertificates", json!({"enabled": false, "allowlist": ["a"]}), None),
+    ] {
+        let definition = with(oas(), &format!("{EXT}/server/{member}"), value.clone());
+        assert_eq!(read_oas(&definition).api.client_certificates, expected, "{value}");
     }
 }
 

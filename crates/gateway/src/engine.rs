@@ -176,6 +176,13 @@ impl Loader {
     }
 }
 
+/// Whether a reload lets traffic go first.
+#[derive(Clone, Copy)]
+enum Urgency {
+    GivingWay,
+    AtOnce,
+}
+
 /// Everything the control task works with.
 pub struct ControlLoop {
     /// Shared with the Control API.
@@ -324,7 +331,7 @@ impl ControlLoop {
                     other => wanted |= self.serve(&loader, other).await,
                 }
             }
-            self.reload(&loader).await;
+            self.reload(&loader, Urgency::GivingWay).await;
             for done in waiting {
                 // Whoever asked may have left.
                 let _ = done.send(());
@@ -348,7 +355,12 @@ impl ControlLoop {
                 let update =
                     move |loader: &mut Loader| loader.builder.update_certificates(&entries);
                 if let Some(Some(update)) = loader.ask_at_once(update).await {
+                    let lists_changed = update.lists_changed;
                     self.put_certificates_in_force(update);
+                    if lists_changed {
+                        // Somebody may have lost the right to be here: it does not wait its turn.
+                        self.reload(loader, Urgency::AtOnce).await;
+                    }
                     self.bury(loader);
                 }
             }
@@ -386,9 +398,12 @@ impl ControlLoop {
         );
     }
 
-    async fn reload(&mut self, loader: &LoaderThread) {
+    async fn reload(&mut self, loader: &LoaderThread, urgency: Urgency) {
         let begun = Instant::now();
-        let result = loader.ask(Loader::load).await;
+        let result = match urgency {
+            Urgency::GivingWay => loader.ask(Loader::load).await,
+            Urgency::AtOnce => loader.ask_at_once(Loader::load).await,
+        };
         let good = matches!(result, Some(Ok(_)));
         match result {
             Some(Ok((built, files))) => {

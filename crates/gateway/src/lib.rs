@@ -7,6 +7,7 @@ mod access;
 mod build;
 mod certificate_watch;
 mod certificates;
+mod clients;
 mod connection;
 pub mod control;
 mod control_link;

@@ -195,6 +195,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         generation: 0,
         ports: Default::default(),
         policies: Default::default(),
+        control_list: None,
     }));
     let served = live.clone();
     registry.watch_certificates(move || served.load().server_certificates());

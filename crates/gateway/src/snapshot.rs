@@ -21,6 +21,7 @@ use regex::Regex;
 
 use crate::{
     access::window::Window,
+    clients::ClientList,
     observe::CertificateExpiry,
     proxy::pool::{Endpoint, Http2Use},
 };
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub ports: BTreeMap<u16, Port>,
     /// Policies of keys. The same value as long as they are the same.
     pub policies: Arc<PolicySet>,
+    /// Whose certificates the Control API demands, where it does.
+    pub control_list: Option<Arc<ClientList>>,
 }
 
 impl Snapshot {
@@ -109,6 +112,8 @@ pub struct RunningApi {
     pub timeouts: Vec<PathTimeout>,
     /// How often all callers together may call it.
     pub rate: Option<ApiRate>,
+    /// Whose client certificates pass, where it has an allow list.
+    pub clients: Option<Arc<ClientList>>,
 }
 
 /// The rate of an API as a whole.
@@ -132,6 +137,11 @@ pub struct PathTimeout {
 }
 
 impl RunningApi {
+    /// It relays bytes instead of serving requests.
+    pub fn is_raw(&self) -> bool {
+        matches!(self.api.listener.protocol, Some(Protocol::Tcp | Protocol::Tls))
+    }
+
     /// The deadline for a request: of its endpoint, else of the API.
     pub fn timeout(&self, method: &str, path: &str) -> Option<Duration> {
         self.timeouts

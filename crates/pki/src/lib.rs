@@ -9,6 +9,7 @@
 //! - [`block`], [`legacy`]: the blocks of an upload; how the store encrypts private keys.
 //! - [`name`]: the attributes of a distinguished name.
 //! - [`names`], [`details`], [`chain`], [`verify`](mod@verify): what people ask about certificates, as text.
+//! - [`presented`], [`trust`]: what a TLS peer showed, and whether it leads to a trust anchor.
 //! - [`make`]: authorities, and pairs signed by them or by themselves.
 //! - [`file`](mod@file): noticing that a file changed, writing a private file.
 
@@ -26,7 +27,9 @@ pub mod make;
 pub mod name;
 pub mod names;
 pub mod pem;
+pub mod presented;
 pub mod reference;
+pub mod trust;
 pub mod upload;
 pub mod verify;
 pub mod wiped;
@@ -34,5 +37,7 @@ pub mod wiped;
 pub use certificate::{CertificateFacts, Fingerprint, KeyKind};
 pub use certified::CertifiedKey;
 pub use entry::{Entry, EntryError};
+pub use presented::{PresentedChain, PresentedError};
 pub use reference::{Loaded, Place, Reference, ReferenceError, load, load_pair};
+pub use trust::{Refusal, TrustAnchors, Usage};
 pub use upload::{Upload, UploadError};

@@ -21,7 +21,8 @@ use openssl::{
 use crate::{
     certificate::CertificateFacts,
     details::{CLIENT_AUTH, Details, SERVER_AUTH, is_signed_by},
-    names::{AlternativeName, alternative_names},
+    names::{AlternativeName, alternative_names, distinguished_name},
+    trust::too_long,
 };
 
 /// What a certificate is meant to be used for.
@@ -194,8 +195,8 @@ fn chain(walk: &Walk, question: &Question<'_>) -> Result<Result<String, String>,
         .map(|certificate| Ok(Details::of(certificate)?.subject))
         .collect::<Result<Vec<_>, ErrorStack>>()?;
     if walk.result == X509VerifyResult::OK {
-        return Ok(match too_long(&walk.path)? {
-            Some(subject) => Err(path_too_long(&subject)),
+        return Ok(match too_long(&walk.path) {
+            Some(authority) => Err(path_too_long(&distinguished_name(authority.subject_name()))),
             None => Ok(names.join(" <- ")),
         });
     }
@@ -216,20 +217,6 @@ fn chain(walk: &Walk, question: &Question<'_>) -> Result<Result<String, String>,
         25 => path_too_long(subject),
         _ => format!("`{subject}`: {}", walk.result.error_string()),
     }))
-}
-
-/// The first authority below which more authorities stand than its path length allows (RFC 5280,
-/// section 4.2.1.9). The library does not look at the anchor's own.
-fn too_long(path: &[X509]) -> Result<Option<String>, ErrorStack> {
-    let mut below = 0;
-    for certificate in path.iter().skip(1) {
-        let details = Details::of(certificate)?;
-        if details.path_length.is_some_and(|most| below > most) {
-            return Ok(Some(details.subject));
-        }
-        below += u32::from(details.subject != details.issuer);
-    }
-    Ok(None)
 }
 
 fn path_too_long(subject: &str) -> String {

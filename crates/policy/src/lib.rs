@@ -8,12 +8,16 @@
 //! - [`TcpTable`]: which service a raw TCP or TLS connection reaches on one port.
 //! - [`clean_path`]: the path a request is routed by, or why it must be refused.
 //! - [`Access`]: what a session opens, and within which limits.
+//! - [`AllowList`]: which client certificates pass.
+//! - [`Handshakes`]: what a handshake asks of clients, host by host.
 //! - [`VersionSelector`]: which version of a base API a request asks for.
 
 mod access;
+mod allow_list;
 mod builder;
 mod candidate;
 mod explain;
+mod handshake;
 mod host;
 mod index;
 mod path;
@@ -27,8 +31,10 @@ mod template;
 mod version;
 
 pub use access::{Access, Denial, QuotaLimit, RateLimit, Right, Throttle};
+pub use allow_list::{AllowList, AllowListBuilder, Allowed, NotAllowed};
 pub use candidate::{Candidate, Quarantined, port_protocols};
 pub use explain::{ExplainedAnswer, ExplainedRoute};
+pub use handshake::{Deciding, Demand, Domain, Handshakes, Treatment};
 pub use host::normalize_host;
 pub use path::{Cleaning, PathError, clean_path};
 pub use pattern::path_pattern;

@@ -13,9 +13,12 @@ use openssl::{
     ssl::{Error, ErrorCode, SslRef},
 };
 use openssl_sys as ffi;
-use portcullis_pki::CertificateFacts;
+use portcullis_pki::{CertificateFacts, PresentedError, Refusal};
 
-use crate::client::{self, ClientError};
+use crate::{
+    client::{self, ClientError},
+    server::{ClientRefused, RefusedFor},
+};
 
 /// Why a client's handshake failed; the label of a metric, so the set is closed and small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +33,14 @@ pub enum Reason {
     NoApplicationProtocol,
     /// Clear-text HTTP on a TLS port.
     PlainHttp,
+    /// A certificate was required and none came.
+    CertificateRequired,
+    /// The client's certificate is out of its validity.
+    CertificateExpired,
+    /// The client's certificate leads to nobody trusted.
+    CertificateUntrusted,
+    /// The client's certificate is not good for another reason.
+    CertificateRefused,
     /// The client refused, with this alert.
     ClientAlert(u8),
     /// The client went away.
@@ -51,6 +62,10 @@ impl Reason {
             Reason::UnrecognizedName => "unrecognized_name",
             Reason::NoApplicationProtocol => "no_application_protocol",
             Reason::PlainHttp => "plain_http",
+            Reason::CertificateRequired => "certificate_required",
+            Reason::CertificateExpired => "certificate_expired",
+            Reason::CertificateUntrusted => "certificate_untrusted",
+            Reason::CertificateRefused => "certificate_refused",
             Reason::ClientAlert(_) => "client_alert",
             Reason::Eof => "eof",
             Reason::Timeout => "timeout",
@@ -81,6 +96,14 @@ impl fmt::Display for HandshakeFailure {
                 f.write_str("the client offers neither h2 nor http/1.1")
             }
             Reason::PlainHttp => f.write_str("the client speaks clear-text HTTP on a TLS port"),
+            Reason::CertificateRequired => {
+                f.write_str("the client presented no certificate and one is required")
+            }
+            Reason::CertificateExpired
+            | Reason::CertificateUntrusted
+            | Reason::CertificateRefused => {
+                write!(f, "the client's certificate is refused: {}", self.detail)
+            }
             Reason::ClientAlert(alert) => {
                 write!(
                     f,
@@ -109,6 +132,22 @@ impl HandshakeFailure {
             (None, None) => (Reason::Other, error.to_string()),
         };
         HandshakeFailure { reason, detail }
+    }
+
+    /// A client whose certificate was refused.
+    pub fn refused(refused: &ClientRefused) -> HandshakeFailure {
+        let reason = match &refused.reason {
+            RefusedFor::Presented(PresentedError::Empty) => Reason::CertificateRequired,
+            RefusedFor::Judged(Refusal::Expired { .. } | Refusal::NotYetValid { .. }) => {
+                Reason::CertificateExpired
+            }
+            RefusedFor::Judged(Refusal::Untrusted { .. }) => Reason::CertificateUntrusted,
+            RefusedFor::Judged(_) | RefusedFor::Presented(_) => Reason::CertificateRefused,
+        };
+        HandshakeFailure {
+            reason,
+            detail: refused.to_string(),
+        }
     }
 
     /// A failure of the connection below.
@@ -152,6 +191,7 @@ fn server_reason(stack: &ErrorStack) -> Reason {
             ffi::SSL_R_NO_SHARED_CIPHER
             | ffi::SSL_R_NO_SHARED_GROUP
             | ffi::SSL_R_NO_COMMON_SIGNATURE_ALGORITHMS => return Reason::NoSharedCipher,
+            ffi::SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE => return Reason::CertificateRequired,
             ffi::SSL_R_UNSUPPORTED_PROTOCOL => return Reason::ProtocolVersion,
             ffi::SSL_R_CLIENTHELLO_TLSEXT => return Reason::UnrecognizedName,
             ffi::SSL_R_NO_APPLICATION_PROTOCOL => return Reason::NoApplicationProtocol,

@@ -4,7 +4,8 @@
 //! `sys`, `tickets` and the callbacks of [`server`], block by block.
 //!
 //! - [`version`], [`cipher`]: configuration values to what a side speaks.
-//! - [`serving`], [`policy`]: which certificate a client sees, what is asked of it.
+//! - [`serving`], [`policy`], [`client_trust`]: which certificate a client sees, what is asked of it, who is
+//!   let in.
 //! - [`server`], [`tickets`]: accepting handshakes, resuming sessions.
 //! - [`client`], [`roots`]: handshakes with upstreams, and whom to trust.
 //! - [`stream`](mod@stream), [`buffer`]: TLS over an asynchronous transport, without memory while idle.
@@ -16,6 +17,7 @@ mod sys;
 pub mod buffer;
 pub mod cipher;
 pub mod client;
+pub mod client_trust;
 pub mod failure;
 pub mod negotiated;
 pub mod policy;
@@ -28,9 +30,10 @@ pub mod version;
 
 pub use cipher::CipherList;
 pub use client::{ClientConfig, ClientSettings, Verification};
+pub use client_trust::ClientTrust;
 pub use failure::{HandshakeFailure, UpstreamTlsFailure};
 pub use negotiated::Negotiated;
-pub use policy::{Policies, Policy};
+pub use policy::{ClientCertificate, Manner, Policies, Policy};
 pub use roots::Roots;
 pub use server::{ServerConfig, ServerSettings};
 pub use serving::{Replacement, ServingSet};

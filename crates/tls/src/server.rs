@@ -25,6 +25,7 @@
     reason = "the library's ClientHello, name and ALPN callbacks are C functions"
 )]
 
+pub(crate) mod clients;
 mod contexts;
 
 use std::{
@@ -39,17 +40,17 @@ use openssl::{
     ex_data::Index,
     ssl::{
         Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslRef, SslSessionCacheMode,
-        SslVerifyMode,
     },
 };
 use openssl_sys as ffi;
 use portcullis_pki::{CertifiedKey, KeyKind};
 
+pub use self::clients::{ClientRefused, RefusedFor};
 use self::contexts::Contexts;
 use crate::{
     cipher::{self, CipherList},
     hello::Hello,
-    policy::{ClientCertificate, Policies, Policy},
+    policy::Policies,
     serving::{Replacement, ServingSet},
     sys,
     tickets::{self, TicketKeys},
@@ -179,6 +180,24 @@ impl ServerConfig {
         Ok(ssl)
     }
 
+    /// The same configuration with other policies. Certificates keep their slots.
+    ///
+    /// # Errors
+    /// As [`ServerConfig::new`].
+    pub fn with_policies(&self, policies: Policies) -> Result<ServerConfig, ServerError> {
+        let old = &self.inner.settings;
+        let settings = ServerSettings {
+            versions: old.versions,
+            ciphers: old.ciphers.clone(),
+            http2: old.http2,
+            serving: old.serving.clone(),
+            policies,
+            tickets: old.tickets.clone(),
+        };
+        let contexts = Contexts::new(settings.policies.list().len(), settings.serving.slots());
+        Ok(ServerConfig::around(Inner { settings, contexts })?)
+    }
+
     /// What it was built from.
     pub fn settings(&self) -> &ServerSettings {
         &self.inner.settings
@@ -214,6 +233,7 @@ impl Inner {
         let mut context = context(&self.settings)?;
         if let Some(policy) = self.settings.policies.list().get(policy) {
             context.set_session_id_context(&policy.context())?;
+            clients::install(&mut context, policy)?;
         }
         if let Some(key) = self.settings.serving.slot(certificate) {
             sys::set_chain_and_key(&mut context, key.chain(), &*key.key()?)?;
@@ -273,7 +293,7 @@ fn decide(inner: &Inner, ssl: &mut SslRef, hello: &Hello<'_>) -> Option<()> {
     let policy = policies.select(host);
     ssl.set_ssl_context(inner.context(policy, certificate)?)
         .ok()?;
-    apply(policies.list().get(policy)?, ssl);
+    clients::ask(policies.list().get(policy)?, ssl);
     if let Some(group) = hello.shared_group_at_hand(&GROUPS.map(|(id, _)| id), *versions) {
         let mut order = GROUPS;
         order.sort_by_key(|(id, _)| *id != group);
@@ -282,14 +302,6 @@ fn decide(inner: &Inner, ssl: &mut SslRef, hello: &Hello<'_>) -> Option<()> {
         unsafe { ffi::SSL_set1_groups(ssl.as_ptr(), nids.as_ptr(), nids.len()) };
     }
     Some(())
-}
-
-/// Settings a connection took from the front context when it was made and that a change of
-/// context leaves alone.
-fn apply(policy: &Policy, ssl: &mut SslRef) {
-    match policy.client_certificate {
-        ClientCertificate::NotAsked => ssl.set_verify(SslVerifyMode::NONE),
-    }
 }
 
 /// Where the front context keeps what the callbacks need.

@@ -15,13 +15,19 @@
 use std::{
     io::{self, Read, Write},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use openssl::ssl::{ErrorCode, ShutdownState, Ssl, SslRef, SslStream, SslVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::buffer::{Chunk, Output};
+use portcullis_pki::PresentedChain;
+
+use crate::{
+    buffer::{Chunk, Output},
+    server::{ClientRefused, clients},
+};
 
 /// Ciphertext waiting to be written beyond which a write waits for the transport, in bytes.
 pub const OUTPUT_TARGET: usize = 256 * 1024;
@@ -143,6 +149,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
                 }
             }
         }
+    }
+
+    /// Who a server's handshake that is over has let in: the client's chain, if it presented one. Nothing
+    /// may be read from the client before.
+    ///
+    /// # Errors
+    /// The client has to be refused; the alert waits for the next flush.
+    pub fn admit(&mut self) -> Result<Option<Arc<PresentedChain>>, ClientRefused> {
+        clients::admitted(self.engine.ssl())
+    }
+
+    /// Why the handshake refused the client, where its certificate was the reason.
+    pub fn refused(&self) -> Option<&ClientRefused> {
+        clients::refused(self.engine.ssl())
     }
 
     /// Plaintext of the peer into `into`; zero after the peer's goodbye.

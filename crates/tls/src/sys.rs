@@ -125,6 +125,35 @@ pub(crate) fn set_chain_and_key(
     })
 }
 
+/// Calls `look` with the certificates a peer presented in the handshake of a session, in DER.
+pub(crate) fn with_peer_certificates<T>(ssl: &SslRef, look: impl FnOnce(&[&[u8]]) -> T) -> T {
+    // SAFETY: a valid connection; the list and what is in it belong to the connection's session,
+    // which nothing changes while the connection is borrowed.
+    let ders: Vec<&[u8]> = unsafe {
+        let list = ffi::SSL_get0_peer_certificates(ssl.as_ptr());
+        // A missing list counts as an empty one.
+        let list = list.cast::<ffi::OPENSSL_STACK>();
+        (0..ffi::OPENSSL_sk_num(list))
+            .filter_map(|place| {
+                let buffer = ffi::OPENSSL_sk_value(list, place).cast::<ffi::CRYPTO_BUFFER>();
+                let bytes = ffi::CRYPTO_BUFFER_data(buffer);
+                (!bytes.is_null())
+                    .then(|| std::slice::from_raw_parts(bytes, ffi::CRYPTO_BUFFER_len(buffer)))
+            })
+            .collect()
+    };
+    look(&ders)
+}
+
+/// Queues a fatal alert; nothing can be written after it.
+pub(crate) fn send_fatal_alert(ssl: &SslRef, alert: u8) {
+    // SAFETY: a valid connection whose owner calls no other function of it meanwhile; what is
+    // written goes to its own output.
+    unsafe { ffi::SSL_send_fatal_alert(ssl.as_ptr(), alert) };
+    // That it was sent is reported as an error of the connection.
+    let _ = ErrorStack::get();
+}
+
 /// The group keys were agreed with; `None` when none was (TLS 1.2 without ephemeral keys, or
 /// resumed).
 pub(crate) fn group_name(ssl: &SslRef) -> Option<&'static str> {

@@ -4,12 +4,14 @@
 //! listeners, certificates and policies share one set of keys; that a ticket is used only
 //! under its own policy is the business of the session-id context inside it.
 //!
-//! Form of a ticket: 16 bytes name of the key, 12 bytes random nonce, AES-256-GCM of the
-//! session with the name as associated data.
+//! Form of a ticket: 16 bytes name of the key, 12 bytes random nonce, AES-256-GCM with the name as
+//! associated data of: 8 bytes time (Unix seconds, network order) after which the client's certificates
+//! no longer vouch for it, and the session.
 //!
 //! Invariants:
 //! - Whoever has a key can read what its tickets protect, so keys live in memory only and are
 //!   replaced every [`ROTATION`]; the library wipes a key when it is freed.
+//! - A ticket whose client's certificates have run out does not open; a full handshake follows.
 //! - Reading the keys never waits: a handshake sees the old set or the new one.
 
 #![expect(
@@ -25,6 +27,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use foreign_types::ForeignTypeRef;
 use openssl::{
     error::ErrorStack,
     ex_data::Index,
@@ -32,6 +35,8 @@ use openssl::{
     ssl::{SslContext, SslContextBuilder, SslRef},
 };
 use openssl_sys as ffi;
+
+use crate::server::clients;
 
 /// How long a key seals new tickets, unless said otherwise.
 pub const ROTATION: Duration = Duration::from_secs(12 * 3600);
@@ -45,6 +50,8 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 const NAME: usize = 16;
 const NONCE: usize = 12;
 const TAG: usize = 16;
+/// The time in front of a session.
+const UNTIL: usize = 8;
 
 /// The keys of one gateway. Shared by every [`ServerConfig`](crate::server::ServerConfig), so
 /// that tickets outlive a reload.
@@ -254,7 +261,7 @@ pub(crate) fn install(
 }
 
 unsafe extern "C" fn max_overhead(_ssl: *mut ffi::SSL) -> usize {
-    NAME + NONCE + TAG
+    NAME + NONCE + TAG + UNTIL
 }
 
 unsafe extern "C" fn seal(
@@ -272,7 +279,9 @@ unsafe extern "C" fn seal(
         std::ptr::write_bytes(out, 0, max_out_len);
         let out = std::slice::from_raw_parts_mut(out, max_out_len);
         let session = std::slice::from_raw_parts(session, session_len);
-        let written = keys_of(&ssl).and_then(|keys| keys.seal(out, session));
+        let until = clients::resumable_until(SslRef::from_ptr(ssl));
+        let plain = [&until.to_be_bytes()[..], session].concat();
+        let written = keys_of(&ssl).and_then(|keys| keys.seal(out, &plain));
         *out_len = written.unwrap_or(0);
         written
     };
@@ -293,7 +302,9 @@ unsafe extern "C" fn open(
         std::ptr::write_bytes(out, 0, max_out_len);
         let out = std::slice::from_raw_parts_mut(out, max_out_len);
         let ticket = std::slice::from_raw_parts(ticket, ticket_len);
-        let written = keys_of(&ssl).and_then(|keys| keys.open(out, ticket));
+        let written = keys_of(&ssl)
+            .and_then(|keys| keys.open(out, ticket))
+            .and_then(|written| current(SslRef::from_ptr_mut(ssl), out, written));
         *out_len = written.unwrap_or(0);
         written
     };
@@ -303,12 +314,23 @@ unsafe extern "C" fn open(
     }
 }
 
+/// Takes the time off what a ticket held, leaving the session; `None` when the time is over.
+fn current(ssl: &mut SslRef, plain: &mut [u8], written: usize) -> Option<usize> {
+    let (until, _) = plain.get(..written)?.split_first_chunk::<UNTIL>()?;
+    let until = i64::from_be_bytes(*until);
+    if until < clients::now() {
+        return None;
+    }
+    plain.copy_within(UNTIL..written, 0);
+    clients::resume(ssl, until)?;
+    Some(written - UNTIL)
+}
+
 /// The keys of a connection's context.
 ///
 /// # Safety
 /// `ssl` points to a valid connection.
 unsafe fn keys_of(ssl: &*mut ffi::SSL) -> Option<&Arc<TicketKeys>> {
-    use foreign_types::ForeignTypeRef;
     // SAFETY: valid by the caller's promise, and the context outlives the callback.
     let ssl: &SslRef = unsafe { SslRef::from_ptr(*ssl) };
     ssl.ssl_context().ex_data(slot().ok()?)

@@ -12,17 +12,6 @@ use crate::reader::Node;
 
 /// Reads everything but the version data.
 pub(crate) fn read(root: &Node<'_, '_>, facts: &mut Facts) {
-    facts.protect(
-        root.at("use_mutual_tls_auth").bool(),
-        Protection::ClientCertificates,
-    );
-    // Read for its type: a list that cannot be read must not pass as an empty one.
-    let allowed = root.at("client_certificates").strings();
-    if root.at("use_mutual_tls_auth").bool() {
-        for reference in &allowed {
-            facts.certificate(CertificateRole::AllowList, "", reference);
-        }
-    }
     ip_access(root, facts);
     plugins(root, facts);
     upstream(root, facts);
@@ -30,6 +19,19 @@ pub(crate) fn read(root: &Node<'_, '_>, facts: &mut Facts) {
     let expiration = root.at("expiration").string();
     facts.protect(!matches!(expiration, "" | "-1"), Protection::Expiry);
     extras(root, facts);
+}
+
+/// References of the client certificates that may pass; `None` without an allow list.
+pub(crate) fn client_certificates(root: &Node<'_, '_>, facts: &mut Facts) -> Option<Vec<String>> {
+    // Read for its type also where it is switched off.
+    let allowed = root.at("client_certificates").strings();
+    if !root.at("use_mutual_tls_auth").bool() {
+        return None;
+    }
+    for reference in &allowed {
+        facts.certificate(CertificateRole::AllowList, "", reference);
+    }
+    Some(allowed)
 }
 
 /// Nothing authenticates on this API.

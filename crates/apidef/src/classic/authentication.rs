@@ -72,6 +72,7 @@ pub(crate) fn authentication(root: &Node<'_, '_>, facts: &mut Facts) -> Authenti
     let basics = configs.at("basic");
     let mut methods = Methods {
         token: token.then(|| places(config)),
+        certificate: certificates,
         basic: basic.then(|| self::basic(root, &basics, facts)),
         strip: root.at("strip_auth_data").bool(),
         ..Methods::default()

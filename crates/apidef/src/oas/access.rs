@@ -11,17 +11,6 @@ use crate::reader::Node;
 /// Reads everything but the operations.
 pub(crate) fn read(root: &Node<'_, '_>, extension: &Node<'_, '_>, facts: &mut Facts) {
     let server = extension.at("server");
-    let certificates = server.at("clientCertificates");
-    facts.protect(
-        certificates.is_not_disabled(),
-        Protection::ClientCertificates,
-    );
-    let allowed = certificates.at("allowlist").strings();
-    if certificates.is_not_disabled() {
-        for reference in &allowed {
-            facts.certificate(CertificateRole::AllowList, "", reference);
-        }
-    }
     let addresses = server.at("ipAccessControl");
     if addresses.is_not_disabled() {
         facts.protect(true, Protection::IpAccess);
@@ -53,6 +42,23 @@ pub(crate) fn read(root: &Node<'_, '_>, extension: &Node<'_, '_>, facts: &mut Fa
     for handler in server.at("eventHandlers").elements() {
         facts.extra(handler.is_enabled(), "event handlers");
     }
+}
+
+/// References of the client certificates that may pass; `None` without an allow list.
+pub(crate) fn client_certificates(
+    extension: &Node<'_, '_>,
+    facts: &mut Facts,
+) -> Option<Vec<String>> {
+    let server = extension.at("server");
+    let certificates = server.at("clientCertificates");
+    let allowed = certificates.at("allowlist").strings();
+    if !certificates.is_not_disabled() {
+        return None;
+    }
+    for reference in &allowed {
+        facts.certificate(CertificateRole::AllowList, "", reference);
+    }
+    Some(allowed)
 }
 
 /// Nothing authenticates on this API.

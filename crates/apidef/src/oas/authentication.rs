@@ -93,6 +93,7 @@ pub(crate) fn authentication(
     facts.authenticate(by_certificate, AuthMethod::Certificate);
     let mut methods = Methods {
         token: tokens.pop(),
+        certificate: by_certificate,
         basic: basics.pop(),
         strip: authentication.at("stripAuthorizationData").bool(),
         ..Methods::default()

@@ -27,8 +27,7 @@ pub(super) const SECURITY: Section = Section {
             Kind::Bool,
             "false",
             "Demands a listed client certificate on the Control API, besides the secret.",
-        )
-        .refused_until("client certificates on the Control API"),
+        ),
         tyk(
             "security.allow_unsafe_dynamic_mtls_token",
             "SECURITY_ALLOWUNSAFEDYNAMICMTLSTOKEN",
@@ -51,16 +50,14 @@ pub(super) const SECURITY: Section = Section {
             Kind::TextList,
             "[]",
             "Client certificates added to the allow list of every API that has one.",
-        )
-        .not_yet("client certificates"),
+        ),
         tyk(
             "security.certificates.control_api",
             "SECURITY_CERTIFICATES_CONTROLAPI",
             Kind::TextList,
             "[]",
             "Client certificates the Control API accepts.",
-        )
-        .not_yet("client certificates on the Control API"),
+        ),
         tyk(
             "security.certificates.upstream",
             "SECURITY_CERTIFICATES_UPSTREAM",

@@ -9,7 +9,6 @@ use crate::load::load_in;
 #[test]
 fn a_protection_that_is_not_built_yet_keeps_the_gateway_from_starting() {
     for text in [
-        r#"{"security": {"control_api_use_mutual_tls": true}}"#,
         r#"{"security": {"pinned_public_keys": {"*": "id"}}}"#,
         r#"{"ssl_force_common_name_check": true}"#,
     ] {
@@ -22,7 +21,7 @@ fn a_protection_that_is_not_built_yet_keeps_the_gateway_from_starting() {
         );
     }
     assert_eq!(
-        Site::with(r#"{"security": {"control_api_use_mutual_tls": false}}"#).warnings(),
+        Site::with(r#"{"ssl_force_common_name_check": false}"#).warnings(),
         []
     );
 }

@@ -9,6 +9,7 @@
 //! - A certificate that was usable stays in use when its file turns bad; the error says so.
 //! - Building changes nothing that is being served.
 
+mod clients;
 mod endpoints;
 mod keys;
 mod serving;
@@ -22,6 +23,7 @@ use std::{
 
 use portcullis_apidef::{Api, Authentication, DefinitionFile, Protocol, Rate, Scheme};
 use portcullis_config::GatewayConfig;
+use portcullis_pki::CertifiedKey;
 use portcullis_policy::{
     Answer, Candidate, ExplainedRoute, Quarantined, RouteOptions, RouteTable, TcpTable,
     path_pattern, port_protocols,
@@ -34,7 +36,8 @@ pub use self::serving::Update;
 use self::{endpoints::Endpoints, serving::Served, tls_settings::TlsSettings};
 use crate::{
     access::window::Window,
-    certificates::{Certificates, StoreAccess},
+    certificates::{Certificates, ListedCertificates, StoreAccess},
+    clients::ClientList,
     control::QuarantineEntry,
     definitions::UnreadableFile,
     observe::Registry,
@@ -96,7 +99,12 @@ pub struct Builder {
     versions: VersionRange,
     ciphers: CipherList,
     endpoints: Endpoints,
-    certificates: Certificates,
+    certificates: Certificates<CertifiedKey>,
+    /// Certificates that lists name.
+    listed: Certificates<ListedCertificates>,
+    /// Allow lists by API; the Control API's has no name.
+    lists: HashMap<String, Arc<ClientList>>,
+    control_list: Option<Arc<ClientList>>,
     servers: HashMap<u16, Served>,
     /// The last known place of each file, so that a file that turns bad keeps it.
     places: HashMap<String, Arc<Quarantined>>,
@@ -132,6 +140,7 @@ impl Builder {
         } = TlsSettings::resolve(&config)?;
         findings.extend(keys::advice(&config));
         let passphrase = config.key_passphrase().clone();
+        let listed = Certificates::new(passphrase.clone(), config.base.clone(), store.clone());
         let certificates = Certificates::new(passphrase, config.base.clone(), store);
         Ok(Self {
             registry,
@@ -140,6 +149,9 @@ impl Builder {
             ciphers,
             endpoints: Endpoints::new(config.clone()),
             certificates,
+            listed,
+            lists: HashMap::new(),
+            control_list: None,
             servers: HashMap::new(),
             places: HashMap::new(),
             settled: findings,
@@ -172,7 +184,7 @@ impl Builder {
 
     /// True when a certificate file has changed since the last build.
     pub fn certificates_changed(&self) -> bool {
-        self.certificates.have_changed()
+        self.certificates.have_changed() || self.listed.have_changed()
     }
 
     /// Builds the snapshot of these definitions.
@@ -188,6 +200,8 @@ impl Builder {
         let mut findings = self.settled.clone();
         findings.extend(self.policies.findings.iter().cloned());
         self.certificates.ask_again();
+        self.listed.ask_again();
+        self.control_list = self.control_list(&mut findings)?;
         let mut quarantine = Vec::new();
         let default = if config.server.use_ssl {
             Protocol::Https
@@ -198,7 +212,7 @@ impl Builder {
 
         let mut candidates = Vec::new();
         let mut running: HashMap<String, Arc<RunningApi>> = HashMap::new();
-        let mut order: Vec<Arc<Api>> = Vec::new();
+        let mut order: Vec<Arc<RunningApi>> = Vec::new();
         for file in files {
             match &file.result {
                 Ok(parsed) => {
@@ -207,9 +221,9 @@ impl Builder {
                     }
                     let place = Arc::new(Quarantined::of(&parsed.api, ""));
                     self.places.insert(file.name.clone(), place);
-                    match self.run(&parsed.api) {
+                    match self.run(&parsed.api, &mut findings) {
                         Ok(api) => {
-                            order.push(api.api.clone());
+                            order.push(api.clone());
                             candidates.push(Candidate::Ready(api.api.clone()));
                             running.insert(api.api.id.clone(), api);
                         }
@@ -342,12 +356,16 @@ impl Builder {
         findings.extend(self.store_away());
         self.servers.retain(|port, _| ports.contains_key(port));
         self.certificates.forget_unused();
+        self.listed.forget_unused();
+        self.lists
+            .retain(|owner, _| owner.is_empty() || running.contains_key(owner));
         self.generation += 1;
         let served = running.values().filter(|api| api.api.active).count();
         let snapshot = Snapshot {
             generation: self.generation,
             ports,
             policies: self.policies.set.clone(),
+            control_list: self.control_list.clone(),
         };
         Ok(Built {
             snapshot,
@@ -355,7 +373,7 @@ impl Builder {
             quarantine,
             routes,
             served,
-            unreadable: self.certificates.unreadable(),
+            unreadable: self.certificates.unreadable() + self.listed.unreadable(),
         })
     }
 
@@ -422,14 +440,14 @@ impl Builder {
         protocol: Protocol,
         control: bool,
         service: Service,
-        order: &[Arc<Api>],
+        order: &[Arc<RunningApi>],
         findings: &mut Vec<Finding>,
     ) -> Result<Port, BuildError> {
         let tls = match protocol {
             Protocol::Https | Protocol::Tls => Some(self.server(port, protocol, order, findings)?),
             Protocol::Http | Protocol::H2c | Protocol::Tcp => None,
         };
-        let by_api = order.iter().any(|api| {
+        let by_api = order.iter().map(|running| &running.api).any(|api| {
             api.listener.proxy_protocol
                 && api.listener.port.unwrap_or(self.config.listen.port) == port
         });
@@ -455,7 +473,11 @@ impl Builder {
     }
 
     /// An API ready to run, or why it must not.
-    fn run(&mut self, api: &Api) -> Result<Arc<RunningApi>, String> {
+    fn run(
+        &mut self,
+        api: &Api,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Arc<RunningApi>, String> {
         if !api.protections.is_empty() {
             let missing: Vec<String> = api.protections.iter().map(ToString::to_string).collect();
             return Err(format!(
@@ -507,6 +529,7 @@ impl Builder {
             endpoints,
             timeouts,
             rate: api.limits.rate.map(|rate| self.api_rate(api, rate)),
+            clients: self.client_list(api, findings)?,
         }))
     }
 }

@@ -10,10 +10,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use portcullis_apidef::{Api, Protocol};
 use portcullis_pki::{CertifiedKey, Reference};
-use portcullis_tls::{Policies, Replacement, ServerConfig, ServerSettings, ServingSet};
+use portcullis_tls::{Replacement, ServerConfig, ServerSettings, ServingSet};
 
 use super::{BuildError, Builder, Finding, error, unix_now, warning};
-use crate::certificates::{Failure, Found, StoredReference};
+use crate::{
+    certificates::{Failure, Found, StoredReference},
+    snapshot::RunningApi,
+};
 
 /// The certificates of a port, and what serves them.
 pub(super) struct Served {
@@ -40,6 +43,8 @@ pub struct Update {
     pub servers: Vec<(u16, ServerConfig)>,
     /// References whose certificate is another.
     pub changed: usize,
+    /// Certificates that lists name are others, or came, or went: a reload takes them in.
+    pub lists_changed: bool,
     /// References to entries of the certificate store that cannot be used.
     pub unreadable: usize,
     /// What is worth saying about it.
@@ -52,7 +57,7 @@ impl Builder {
         &mut self,
         port: u16,
         protocol: Protocol,
-        order: &[Arc<Api>],
+        order: &[Arc<RunningApi>],
         findings: &mut Vec<Finding>,
     ) -> Result<ServerConfig, BuildError> {
         let config = self.config.clone();
@@ -60,7 +65,8 @@ impl Builder {
             |api: &&Arc<Api>| api.active && api.listener.port.unwrap_or(config.listen.port) == port;
         let listed = &config.server.ssl_certificates;
         let of_apis = || {
-            order.iter().filter(here).flat_map(|api| {
+            let apis = order.iter().map(|running| &running.api);
+            apis.filter(here).flat_map(|api| {
                 let references = api.server_certificates.iter();
                 references.map(move |reference| (&api.id, reference))
             })
@@ -76,7 +82,7 @@ impl Builder {
         };
         let mut keys = Vec::new();
         let mut take =
-            |builder: &Self, place: &dyn Fn() -> String, reference: &str, found: Found| {
+            |builder: &Self, place: &dyn Fn() -> String, reference: &str, found: Found<CertifiedKey>| {
                 shape.references.push(found.number);
                 keys.push(builder.noted(place, reference, found, findings));
             };
@@ -101,15 +107,20 @@ impl Builder {
         let refused = |failure: &dyn std::fmt::Display| BuildError {
             problems: vec![error(&format!("TLS on port {port}"), failure.to_string())],
         };
+        let policies = self.policies(port, order, findings)?;
         let server = match self.servers.get(&port) {
             Some(served) if served.shape == shape => {
                 let replacements = differences(&served.config.settings().serving, keys);
-                if replacements.is_empty() {
-                    served.config.clone()
-                } else {
-                    let server = served.config.with_certificates(&replacements);
-                    server.map_err(|failure| refused(&failure))?
+                let mut server = served.config.clone();
+                if !replacements.is_empty() {
+                    let replaced = server.with_certificates(&replacements);
+                    server = replaced.map_err(|failure| refused(&failure))?;
                 }
+                if !server.settings().policies.same_as(&policies) {
+                    let asking = server.with_policies(policies);
+                    server = asking.map_err(|failure| refused(&failure))?;
+                }
+                server
             }
             _ => {
                 let settings = ServerSettings {
@@ -117,7 +128,7 @@ impl Builder {
                     ciphers: self.ciphers.clone(),
                     http2: config.server.enable_http2 && protocol == Protocol::Https,
                     serving: serving(&shape, keys),
-                    policies: Policies::open(),
+                    policies,
                     tickets: self.tickets.clone(),
                 };
                 ServerConfig::new(settings).map_err(|failure| refused(&failure))?
@@ -133,6 +144,7 @@ impl Builder {
     pub fn update_certificates(&mut self, entries: &[(String, Option<Bytes>)]) -> Option<Update> {
         let mut changed = self.certificates.update(entries);
         changed.sort_unstable();
+        let lists_changed = !self.listed.update(entries).is_empty();
         let mut findings = Vec::new();
         for (id, _) in entries {
             if let Some(failure) = self.certificates.failure(id) {
@@ -160,7 +172,7 @@ impl Builder {
                 }
             }
         }
-        if servers.is_empty() && findings.is_empty() {
+        if servers.is_empty() && findings.is_empty() && !lists_changed {
             return None;
         }
         self.generation += u64::from(!servers.is_empty());
@@ -168,24 +180,32 @@ impl Builder {
             generation: self.generation,
             servers,
             changed: changed.len(),
-            unreadable: self.certificates.unreadable(),
+            lists_changed,
+            unreadable: self.certificates.unreadable() + self.listed.unreadable(),
             findings,
         })
     }
 
     /// References that may be entries of the certificate store.
     pub fn stored_references(&self) -> Vec<StoredReference> {
-        self.certificates.stored()
+        let mut stored = self.certificates.stored();
+        stored.extend(self.listed.stored());
+        stored.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        stored.dedup_by(|one, other| one.id == other.id);
+        stored
     }
 
     /// True when certificates are left out or not up to date because the store gave no answer.
     pub fn waits_for_store(&self) -> bool {
-        self.certificates.away().is_some()
+        self.certificates.away().is_some() || self.listed.away().is_some()
     }
 
     /// What there is to say when the store gave no answer.
     pub(super) fn store_away(&self) -> Option<Finding> {
-        let (failure, waiting) = self.certificates.away()?;
+        let (failure, waiting) = match (self.certificates.away(), self.listed.away()) {
+            (Some((failure, served)), Some((_, listed))) => (failure, served + listed),
+            (one, other) => one.or(other)?,
+        };
         let message = format!(
             "{failure}; {waiting} references to certificates wait for it: what was read before stays in \
              use, the rest is left out until it answers"
@@ -198,7 +218,7 @@ impl Builder {
         &self,
         place: &dyn Fn() -> String,
         reference: &str,
-        found: Found,
+        found: Found<CertifiedKey>,
         findings: &mut Vec<Finding>,
     ) -> Option<Arc<CertifiedKey>> {
         match found.failure {

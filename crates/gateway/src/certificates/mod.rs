@@ -1,13 +1,14 @@
-//! Server certificates as they were last read: from files, from the configuration itself, from the
-//! certificate store.
+//! Certificates that configuration and definitions name, as they were last read: from files, from the
+//! configuration itself, from the certificate store.
 //!
 //! Invariants:
 //! - A reference means inline PEM, an entry of the store, or a file, the first that there is.
 //! - A file is read again only when it changed, an entry only when it is said to have changed.
 //! - A certificate that was usable stays in use when its source turns bad or the store is away; what is
 //!   said names the source and the reason until it is mended. An entry that was deleted is out.
-//! - What enters service has a key that handshakes can use.
+//! - What enters service is usable for what it is read for ([`Content`]).
 
+mod content;
 mod store;
 
 use std::{
@@ -19,31 +20,33 @@ use std::{
 use bytes::Bytes;
 use portcullis_config::{BasePaths, CertificatePair, Secret};
 use portcullis_pki::{
-    CertifiedKey, EntryError, Fingerprint, KeyKind, Loaded, Reference, ReferenceError,
-    file::FileStamp, load, load_pair,
+    CertifiedKey, EntryError, Fingerprint, Reference, ReferenceError, file::FileStamp,
 };
 use portcullis_store::StoreError;
 use slab::Slab;
 
 use self::store::Answer;
-pub use self::store::StoreAccess;
+pub use self::{
+    content::{Content, ListedCertificates},
+    store::StoreAccess,
+};
 
 /// Every certificate that configuration or a definition names.
-pub struct Certificates {
+pub struct Certificates<C> {
     passphrase: Secret,
     base: BasePaths,
     store: Option<StoreAccess>,
     numbers: HashMap<Arc<str>, usize>,
-    held: Slab<Held>,
+    held: Slab<Held<C>>,
     /// Why the store gave no answer when it was last asked.
     away: Option<StoreError>,
 }
 
 /// What is known of one reference.
-struct Held {
+struct Held<C> {
     name: Arc<str>,
     /// The last good one.
-    key: Option<Arc<CertifiedKey>>,
+    key: Option<Arc<C>>,
     /// What the store said, of a reference that may be an entry's id.
     entry: Option<EntryState>,
     /// What its files looked like when they were last read.
@@ -68,11 +71,11 @@ enum EntryState {
 }
 
 /// What asking for a certificate gave.
-pub struct Found {
+pub struct Found<C> {
     /// The number of the reference, the same until nobody asks for it in a whole build.
     pub number: usize,
     /// The certificate, unless there never was a good one.
-    pub key: Option<Arc<CertifiedKey>>,
+    pub key: Option<Arc<C>>,
     /// What is wrong with its source now.
     pub failure: Option<Failure>,
     /// Its PEM had to be repaired.
@@ -99,7 +102,7 @@ pub struct StoredReference {
     pub length: Option<u64>,
 }
 
-impl Certificates {
+impl<C: Content> Certificates<C> {
     /// None yet. `passphrase` opens encrypted keys, `base` resolves relative paths.
     pub fn new(passphrase: Secret, base: BasePaths, store: Option<StoreAccess>) -> Self {
         Self {
@@ -187,12 +190,12 @@ impl Certificates {
     }
 
     /// The certificate and key that a reference names.
-    pub fn of_reference(&mut self, reference: &str) -> Found {
+    pub fn of_reference(&mut self, reference: &str) -> Found<C> {
         match Reference::classify(reference) {
             Reference::Inline(text) => {
                 let print = Fingerprint::of_der(text.as_bytes());
                 let number = self.number(&format!("inline PEM {print}"));
-                self.by_files(number, Vec::new(), |passphrase| load(text, passphrase));
+                self.by_files(number, Vec::new(), |passphrase| C::of_text(text, passphrase));
                 self.found(number)
             }
             Reference::StoreId(id) => {
@@ -211,20 +214,6 @@ impl Certificates {
         }
     }
 
-    /// The certificate and key of an entry of `http_server_options.certificates`.
-    pub fn of_pair(&mut self, pair: &CertificatePair) -> Found {
-        let (chain, key) = (
-            self.base.resolve(&pair.cert_file),
-            self.base.resolve(&pair.key_file),
-        );
-        let number = self.number(&format!("{}\0{}", pair.cert_file, pair.key_file));
-        let paths = vec![chain.clone(), key.clone()];
-        self.by_files(number, paths, |passphrase| {
-            load_pair(&chain, &key, passphrase)
-        });
-        self.found(number)
-    }
-
     /// What is wrong with the source of a reference.
     pub fn failure(&self, name: &str) -> Option<&str> {
         let number = self.numbers.get(name)?;
@@ -232,7 +221,7 @@ impl Certificates {
     }
 
     /// The certificate a number stands for.
-    pub fn key(&self, number: usize) -> Option<&Arc<CertifiedKey>> {
+    pub fn key(&self, number: usize) -> Option<&Arc<C>> {
         self.held.get(number)?.key.as_ref()
     }
 
@@ -246,14 +235,14 @@ impl Certificates {
 
     /// Why the store could not be asked for everything, and how many references wait for it.
     pub fn away(&self) -> Option<(&StoreError, usize)> {
-        let unknown = |held: &Held| held.entry == Some(EntryState::Unknown);
+        let unknown = |held: &Held<C>| held.entry == Some(EntryState::Unknown);
         let waiting = || self.held.iter().filter(|(_, held)| unknown(held)).count();
         self.away.as_ref().map(|error| (error, waiting()))
     }
 
     /// How many references lead to an entry of the store that cannot be used.
     pub fn unreadable(&self) -> usize {
-        let unreadable = |held: &Held| {
+        let unreadable = |held: &Held<C>| {
             matches!(held.entry, Some(EntryState::Present(_))) && held.failure.is_some()
         };
         self.held
@@ -264,7 +253,7 @@ impl Certificates {
 
     /// References that may be entries of the store.
     pub fn stored(&self) -> Vec<StoredReference> {
-        let stored = |held: &Held| {
+        let stored = |held: &Held<C>| {
             let length = match held.entry? {
                 EntryState::Present(length) => Some(length),
                 EntryState::Absent | EntryState::Unknown => None,
@@ -310,7 +299,7 @@ impl Certificates {
     }
 
     /// Takes in what the store says of an entry.
-    fn settle(&mut self, number: usize, answer: Answer) {
+    fn settle(&mut self, number: usize, answer: Answer<C>) {
         let held = &mut self.held[number];
         held.failure = None;
         held.seen.clear();
@@ -320,16 +309,16 @@ impl Certificates {
                 held.entry = Some(EntryState::Absent);
                 held.key = None;
             }
-            Answer::Entry { length, pair } => {
+            Answer::Entry { length, content } => {
                 held.entry = Some(EntryState::Present(length));
-                let pair = pair.map_err(|error| {
+                let content = content.map_err(|error| {
                     // Without a key it was stored to be something else.
                     if matches!(error, EntryError::NoKey) {
                         held.key = None;
                     }
                     format!("the store entry {} cannot be used: {error}", held.name)
                 });
-                held.take(pair);
+                held.take(content);
             }
         }
     }
@@ -359,14 +348,14 @@ impl Certificates {
             return;
         }
         let text = path.to_string_lossy().into_owned();
-        self.by_files(number, vec![path], |passphrase| load(&text, passphrase));
+        self.by_files(number, vec![path], |passphrase| C::of_text(&text, passphrase));
     }
 
     fn by_files(
         &mut self,
         number: usize,
         paths: Vec<PathBuf>,
-        load: impl FnOnce(Option<&str>) -> Result<Loaded, ReferenceError>,
+        load: impl FnOnce(&str) -> Result<(C, bool), ReferenceError>,
     ) {
         let held = &mut self.held[number];
         if held.read && !held.seen.iter().any(|(path, seen)| stamp(path) != *seen) {
@@ -378,16 +367,16 @@ impl Certificates {
             .map(|path| (path.clone(), stamp(&path)))
             .collect();
         held.read = true;
-        match load(Some(self.passphrase.reveal())) {
-            Ok(loaded) => {
-                held.repaired = loaded.repaired;
-                held.take(Ok(loaded.pair));
+        match load(self.passphrase.reveal()) {
+            Ok((content, repaired)) => {
+                held.repaired = repaired;
+                held.take(Ok(content));
             }
             Err(error) => held.failure = Some(with_causes(&error).into()),
         }
     }
 
-    fn found(&mut self, number: usize) -> Found {
+    fn found(&mut self, number: usize) -> Found<C> {
         let closed = self.store.is_none();
         let held = &mut self.held[number];
         held.used = true;
@@ -409,20 +398,32 @@ impl Certificates {
     }
 }
 
-impl Held {
-    /// Takes a pair into service, or keeps the one before and remembers why.
-    fn take(&mut self, pair: Result<CertifiedKey, String>) {
-        let pair = pair.and_then(|pair| match pair.facts().key {
-            KeyKind::Other => Err(format!(
-                "the certificate of {:?} has {}, which TLS servers cannot use",
-                pair.facts().subject_cn,
-                KeyKind::Other
-            )),
-            _ => Ok(pair),
+impl Certificates<CertifiedKey> {
+    /// The certificate and key of an entry of `http_server_options.certificates`.
+    pub fn of_pair(&mut self, pair: &CertificatePair) -> Found<CertifiedKey> {
+        let (chain, key) = (
+            self.base.resolve(&pair.cert_file),
+            self.base.resolve(&pair.key_file),
+        );
+        let number = self.number(&format!("{}\0{}", pair.cert_file, pair.key_file));
+        let paths = vec![chain.clone(), key.clone()];
+        self.by_files(number, paths, |passphrase| {
+            content::of_pair(&chain, &key, passphrase)
         });
-        match pair {
-            Ok(pair) => {
-                self.key = Some(Arc::new(pair));
+        self.found(number)
+    }
+}
+
+impl<C: Content> Held<C> {
+    /// Takes what was read into service, or keeps what was there before and remembers why.
+    fn take(&mut self, content: Result<C, String>) {
+        let usable = content.and_then(|content| match content.unusable() {
+            Some(why) => Err(why),
+            None => Ok(content),
+        });
+        match usable {
+            Ok(content) => {
+                self.key = Some(Arc::new(content));
                 self.failure = None;
             }
             Err(said) => self.failure = Some(said.into()),

@@ -14,9 +14,11 @@ use std::{
 
 use bytes::Bytes;
 use portcullis_config::Secret;
-use portcullis_pki::{CertifiedKey, EntryError};
+use portcullis_pki::EntryError;
 use portcullis_store::{StoreError, certificates::Certificates};
 use tokio::runtime::Handle;
+
+use super::Content;
 
 /// Entries asked for at a time.
 const BATCH: usize = 1000;
@@ -32,7 +34,7 @@ pub struct StoreAccess {
 }
 
 /// What the store says of an id.
-pub enum Answer {
+pub enum Answer<C> {
     /// There is no such entry.
     Absent,
     /// There is one.
@@ -40,19 +42,19 @@ pub enum Answer {
         /// Bytes of its text.
         length: u64,
         /// What it holds.
-        pair: Result<CertifiedKey, EntryError>,
+        content: Result<C, EntryError>,
     },
 }
 
 /// Entries with the place of the first.
 type Share = (usize, Vec<Option<Bytes>>);
 
-impl Answer {
+impl<C: Content> Answer<C> {
     /// Takes an entry's text apart.
     pub fn of(text: Option<&[u8]>, passphrase: &Secret) -> Self {
         text.map_or(Self::Absent, |text| Self::Entry {
             length: text.len() as u64,
-            pair: CertifiedKey::from_entry(text, passphrase.reveal()),
+            content: C::of_entry(text, passphrase.reveal()),
         })
     }
 }
@@ -68,11 +70,11 @@ impl StoreAccess {
     }
 
     /// What the store says of these ids, in their order; `None` where it said nothing, and then why.
-    pub fn read(
+    pub fn read<C: Content>(
         &self,
         ids: &[String],
         passphrase: &Secret,
-    ) -> (Vec<Option<Answer>>, Option<StoreError>) {
+    ) -> (Vec<Option<Answer<C>>>, Option<StoreError>) {
         let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = threads.get().min(ids.len().div_ceil(SHARE));
         let (shares, queue) = sync_channel::<Share>(4 * threads);
@@ -106,7 +108,7 @@ impl StoreAccess {
             drop(shares);
             None
         });
-        let mut answers: Vec<Option<Answer>> = ids.iter().map(|_| None).collect();
+        let mut answers: Vec<Option<Answer<C>>> = ids.iter().map(|_| None).collect();
         for (first, share) in results {
             for (place, answer) in answers[first..].iter_mut().zip(share) {
                 *place = Some(answer);
@@ -116,9 +118,9 @@ impl StoreAccess {
     }
 }
 
-fn take_apart(
+fn take_apart<C: Content>(
     queue: &Mutex<Receiver<Share>>,
-    done: &Sender<(usize, Vec<Answer>)>,
+    done: &Sender<(usize, Vec<Answer<C>>)>,
     passphrase: &Secret,
 ) {
     loop {

@@ -1,8 +1,9 @@
 //! The TLS handshake of a client, bounded in time and number.
 
-use std::{future::poll_fn, net::IpAddr, rc::Rc};
+use std::{future::poll_fn, net::IpAddr, rc::Rc, sync::Arc};
 
 use portcullis_apidef::Protocol;
+use portcullis_pki::PresentedChain;
 use portcullis_tls::{
     Negotiated,
     buffer::Chunk,
@@ -18,6 +19,14 @@ use crate::{transport::Transport, worker::Worker};
 const CLEAR_TEXT: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
+/// An encrypted connection, and who is at its other end.
+pub(super) struct Accepted {
+    pub(super) transport: Transport,
+    pub(super) negotiated: Negotiated,
+    /// What the client presented; its key is proven, nothing else.
+    pub(super) client: Option<Arc<PresentedChain>>,
+}
+
 /// Runs a handshake; `None` when there is no connection to serve. Why is counted and logged.
 pub(super) async fn accept(
     worker: &Rc<Worker>,
@@ -26,7 +35,7 @@ pub(super) async fn accept(
     address: IpAddr,
     early: Chunk,
     protocol: Protocol,
-) -> Option<(Transport, Negotiated)> {
+) -> Option<Accepted> {
     let refused = |failure: HandshakeFailure| {
         worker.counters.handshake_failed(failure.reason.label());
         tracing::info!(client = %address, reason = failure.reason.label(), "TLS handshake failed: {failure}");
@@ -59,9 +68,22 @@ pub(super) async fn accept(
         .await
     {
         Ok(Ok(())) => {
+            let client = match stream.admit() {
+                Ok(client) => client,
+                Err(refusal) => {
+                    refused(HandshakeFailure::refused(&refusal));
+                    // A client that is gone needs no alert.
+                    let _ = stream.shutdown().await;
+                    return None;
+                }
+            };
             let negotiated = Negotiated::of(stream.ssl());
             worker.counters.handshake_done(&negotiated);
-            Some((Transport::Tls(Box::new(stream)), negotiated))
+            Some(Accepted {
+                transport: Transport::Tls(Box::new(stream)),
+                negotiated,
+                client,
+            })
         }
         Ok(Err(HandshakeError::ClearText)) => {
             refused(HandshakeFailure::plain_http());
@@ -73,7 +95,11 @@ pub(super) async fn accept(
             None
         }
         Ok(Err(HandshakeError::Tls(error))) => {
-            refused(HandshakeFailure::of(&error));
+            let failure = match stream.refused() {
+                Some(refusal) => HandshakeFailure::refused(refusal),
+                None => HandshakeFailure::of(&error),
+            };
+            refused(failure);
             None
         }
         Ok(Err(HandshakeError::Transport(error))) => {

@@ -230,7 +230,7 @@ fn decide(
         None => plan::gone(),
     };
     let control = matches!(plan, Planned::Decided(Plan::Control))
-        .then(|| proxy::control_request(&view, peer));
+        .then(|| proxy::control_request(&held.snapshot, &view, peer));
     Read {
         plan,
         control,

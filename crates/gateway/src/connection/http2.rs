@@ -200,7 +200,9 @@ async fn ask_control(
     peer: &Rc<Peer>,
     record: &mut Record,
 ) -> Result<(), proxy::client::ClientError> {
-    let mut request = proxy::control_request(view, peer);
+    let held = worker.snapshot();
+    let mut request = proxy::control_request(&held.snapshot, view, peer);
+    drop(held);
     let Some(body) = proxy::read_whole(worker, client, view.framing).await? else {
         let answer = plan::request_too_large();
         record.answered(answer.status, answer.body.len() as u64);

@@ -18,7 +18,9 @@ use portcullis_apidef::Protocol;
 use portcullis_tls::buffer::Chunk;
 use tokio::net::TcpStream;
 
+use self::handshake::Accepted;
 use crate::{
+    clients::Client,
     proxy::view::Peer,
     proxy_protocol::{self, Header},
     snapshot::Service,
@@ -48,8 +50,8 @@ pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, 
     };
 
     // Until a TLS handshake ends we know no more than that.
-    let (mut transport, negotiated) = match &listener.tls {
-        None => (Transport::plain(socket, early), None),
+    let (mut transport, negotiated, client) = match &listener.tls {
+        None => (Transport::plain(socket, early), None, None),
         Some(tls) => match Box::pin(handshake::accept(
             worker,
             tls,
@@ -60,7 +62,11 @@ pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, 
         ))
         .await
         {
-            Some((transport, negotiated)) => (transport, Some(negotiated)),
+            Some(Accepted {
+                transport,
+                negotiated,
+                client,
+            }) => (transport, Some(negotiated), client),
             None => return,
         },
     };
@@ -71,7 +77,8 @@ pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, 
                 .as_ref()
                 .and_then(|facts| facts.server_name.clone());
             drop(held);
-            Box::pin(tcp::serve(worker, transport, port, server_name.as_deref())).await;
+            let client = client.map(Client::new);
+            Box::pin(tcp::serve(worker, transport, port, server_name.as_deref(), client)).await;
         }
         Service::Http(_) => {
             let http2_only = listener.protocol == Protocol::H2c;
@@ -81,6 +88,7 @@ pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, 
                 address,
                 address_text: address.to_string().into(),
                 tls: negotiated,
+                client: client.map(Client::new),
                 listener: port,
             });
             let early = if http2_chosen || http2_only || peer.tls.is_some() {

@@ -1,10 +1,11 @@
-//! A raw TCP or TLS service: bytes relayed to its upstream.
+//! A raw TCP or TLS service: bytes relayed to its upstream, once its allow list lets the client pass.
 
 use std::rc::Rc;
 
 use portcullis_tls::buffer::Chunk;
 
 use crate::{
+    clients::{self, Client},
     proxy::{pool, tunnel},
     snapshot::Service,
     transport::Transport,
@@ -14,9 +15,10 @@ use crate::{
 /// Relays a connection to the service that its port and server name choose.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
-    mut client: Transport,
+    mut transport: Transport,
     port: u16,
     server_name: Option<&str>,
+    client: Option<Client>,
 ) {
     let held = worker.snapshot();
     let Some(Service::Tcp { table, apis }) =
@@ -33,6 +35,13 @@ pub(super) async fn serve(
         tracing::info!(port, server_name, "no TCP service for this connection");
         return;
     };
+    let encrypted = matches!(transport, Transport::Tls(_));
+    if let Some(list) = &api.clients
+        && let Err(barred) = clients::admit(list, encrypted, client.as_ref())
+    {
+        tracing::info!(prefix = "access", port, api_id = %api.api.id, "connection refused: {barred}");
+        return;
+    }
     let endpoint = &api.endpoints[worker.next_turn() % api.endpoints.len()];
     let mut upstream = match pool::dial(endpoint, &worker.timers).await {
         Ok(upstream) => upstream,
@@ -41,7 +50,7 @@ pub(super) async fn serve(
             return;
         }
     };
-    match tunnel::relay(&mut client, Chunk::new(), &mut upstream, Chunk::new()).await {
+    match tunnel::relay(&mut transport, Chunk::new(), &mut upstream, Chunk::new()).await {
         Ok(moved) => {
             tracing::debug!(api_id = %api.api.id, up = moved.up, down = moved.down, "TCP connection ended");
         }

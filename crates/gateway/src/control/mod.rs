@@ -47,6 +47,7 @@ use self::{
     writing::{Query, Writing},
 };
 use crate::{
+    clients::Barred,
     definitions::DefinitionFiles, observe::Registry, policies::PolicyFiles, stores::Stores,
 };
 
@@ -73,6 +74,8 @@ pub struct ControlRequest {
     pub peer: IpAddr,
     /// It came by TLS.
     pub tls: bool,
+    /// What the Control API's list says of the client's certificate; `None` where nobody asked it.
+    pub admitted: Option<Result<(), Barred>>,
 }
 
 /// The Control API.
@@ -191,7 +194,7 @@ impl ControlApi {
 
     /// Why this request may not use the Control API; `None` when it may.
     fn refusal(&self, request: &ControlRequest) -> Option<Answer> {
-        let forbidden = |message| {
+        let forbidden = |message: &str| {
             tracing::warn!(client = %request.peer, path = ?request.path, "Control API: {message}");
             Some(answer::error(StatusCode::FORBIDDEN, message))
         };
@@ -203,11 +206,13 @@ impl ControlApi {
         if !is_secret(&security.secret, given) {
             return forbidden("Attempted administrative access with invalid or missing key!");
         }
-        // Who the client is does not reach us yet, so nobody passes.
-        match (security.control_api_use_mutual_tls, request.tls) {
-            (false, _) => None,
-            (true, false) => forbidden("TLS not enabled"),
-            (true, true) => forbidden("Client TLS certificate is required"),
+        if !security.control_api_use_mutual_tls {
+            return None;
+        }
+        match &request.admitted {
+            Some(Ok(())) => None,
+            Some(Err(barred)) => forbidden(&barred.to_string()),
+            None => forbidden(&Barred::NoCertificate.to_string()),
         }
     }
 

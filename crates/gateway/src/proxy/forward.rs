@@ -414,6 +414,7 @@ mod tests {
             address,
             address_text: "192.0.2.7".into(),
             tls: None,
+            client: None,
             listener: 0,
         };
         let request = UpstreamRequest {

@@ -37,8 +37,8 @@ use self::{
     view::{Peer, RequestView, ResponseView},
 };
 use crate::{
-    control::ControlRequest, control_link::MAX_CONTROL_BODY, http1::Framing, timers::Deadline,
-    worker::Worker,
+    clients, control::ControlRequest, control_link::MAX_CONTROL_BODY, http1::Framing,
+    snapshot::Snapshot, timers::Deadline, worker::Worker,
 };
 
 /// What came of forwarding a request.
@@ -226,7 +226,12 @@ fn answer_outage(job: &Job, outage: Outage, unanswered: bool, record: &mut Recor
 }
 
 /// A request for the Control API, without its body.
-pub fn control_request(view: &RequestView<'_>, peer: &Peer) -> ControlRequest {
+pub fn control_request(
+    snapshot: &Snapshot,
+    view: &RequestView<'_>,
+    peer: &Peer,
+) -> ControlRequest {
+    let list = snapshot.control_list.as_ref();
     let mut headers = HeaderMap::new();
     view.fields.visit(&mut |name, value| {
         if let (Ok(name), Ok(value)) = (
@@ -244,6 +249,7 @@ pub fn control_request(view: &RequestView<'_>, peer: &Peer) -> ControlRequest {
         body: Bytes::new(),
         peer: peer.address,
         tls: peer.tls.is_some(),
+        admitted: list.map(|list| clients::admit(list, peer.tls.is_some(), peer.client.as_ref())),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What to do with a request, decided before anything is sent anywhere.
 //!
-//! Order (inbound sheet 1.3, store sheet 2.1): the Control API's own paths, the size the request
-//! announces, a path that has one reading, the route, quarantine, the version, who may call and how
-//! often. Everything in [`plan`] reads the snapshot and the request, does no I/O and cannot wait;
+//! Order (inbound sheet 1.3 and 5.1, store sheet 2.1): the Control API's own paths, a host that fits the
+//! handshake, the size the request announces, a path that has one reading, the route, quarantine, the
+//! version, the client's certificate, who may call and how often. Everything in [`plan`] reads the snapshot and the request, does no I/O and cannot wait;
 //! [`settle`] waits where a key is not known yet.
 
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc};
@@ -10,6 +10,7 @@ use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc};
 use portcullis_apidef::Authentication;
 use portcullis_policy::{
     Answer as RouteAnswer, Cleaning, VersionDecision, VersionFacts, VersionStrip, clean_path,
+    normalize_host,
 };
 use portcullis_tls::buffer::Output;
 
@@ -30,6 +31,7 @@ use crate::{
         refusal::Denied,
         settle::Settled,
     },
+    clients::{self, Barred},
     http1::Framing,
     snapshot::{HttpService, Port, RunningApi, Snapshot},
     worker::Worker,
@@ -114,6 +116,9 @@ pub fn plan(
         return Planned::Decided(Plan::Control);
     }
     let style = ErrorStyle::of(view, settings.hide_generator);
+    if is_misdirected(port, peer, view.host) {
+        return refuse(Answer::text(421, "Misdirected Request"), None);
+    }
     if let Framing::Length(length) = view.framing
         && settings.max_request_body > 0
         && length > settings.max_request_body
@@ -192,6 +197,11 @@ pub fn plan(
         }
     }
 
+    if let Some(list) = &api.clients
+        && let Err(barred) = clients::admit(list, peer.tls.is_some(), peer.client.as_ref())
+    {
+        return Planned::Decided(bar(api, &barred, style, peer));
+    }
     let after_listen = || found.path_after_listen(&path);
     let checked = check(&worker.access, api, &snapshot.policies, view, after_listen);
     let (session, question) = match checked {
@@ -346,6 +356,43 @@ impl<'a> Strip<'a> {
             cookie: token.and_then(|places| places.cookie.as_deref()),
         }
     }
+}
+
+/// A refusal for want of a listed certificate, and what the log says of it.
+fn bar(api: &Arc<RunningApi>, barred: &Barred, style: ErrorStyle, peer: &Peer) -> Plan {
+    let answer = style.error(403, &barred.to_string());
+    tracing::info!(
+        prefix = "access",
+        client = %peer.address,
+        api_id = %api.api.id,
+        org_id = %api.api.org_id,
+        status = answer.status,
+        "request refused: {barred}"
+    );
+    Plan::Answer(Refusal {
+        answer,
+        api: Some(api.clone()),
+        session: None,
+    })
+}
+
+/// Whether the host of a request leads to a stricter demand than its connection's server name did: a
+/// certificate that was not asked for there cannot be missed here (RFC 9110, section 15.5.20).
+fn is_misdirected(port: &Port, peer: &Peer, host: &str) -> bool {
+    let (Some(tls), Some(negotiated)) = (&port.tls, &peer.tls) else {
+        return false;
+    };
+    let policies = &tls.settings().policies;
+    if policies.list().len() < 2 {
+        return false;
+    }
+    let named = normalize_host(negotiated.server_name.as_deref().unwrap_or_default());
+    let wanted = normalize_host(host);
+    if named == wanted {
+        return false;
+    }
+    let strictness = |host: &str| policies.list()[policies.select(host)].strictness();
+    strictness(&wanted) > strictness(&named)
 }
 
 /// A refusal for want of a right, and what the log says of it.

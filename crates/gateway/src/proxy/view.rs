@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 
-use crate::http1::Framing;
+use crate::{clients::Client, http1::Framing};
 
 /// Header fields in order.
 pub trait Fields {
@@ -87,6 +87,8 @@ pub struct Peer {
     pub address_text: Box<str>,
     /// The connection is encrypted.
     pub tls: Option<portcullis_tls::Negotiated>,
+    /// The certificate the client presented.
+    pub client: Option<Client>,
     /// Port of the listener it came in by.
     pub listener: u16,
 }

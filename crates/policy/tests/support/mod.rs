@@ -42,6 +42,7 @@ pub(crate) fn api(id: &str, listen_path: &str) -> Api {
         enforce_timeout: None,
         endpoint_timeouts: Vec::new(),
         do_not_track: false,
+        client_certificates: None,
         authentication: Default::default(),
         limits: Default::default(),
         session_lifetime: Default::default(),

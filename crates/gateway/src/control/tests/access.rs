@@ -1,5 +1,6 @@
 //! Who may ask, and which paths there are.
 
+use crate::clients::Barred;
 use http::{HeaderValue, Method};
 use portcullis_config::Secret;
 
@@ -74,6 +75,7 @@ async fn a_demanded_client_certificate_that_nobody_checked_lets_nobody_in() {
         .refuses(403, "Client TLS certificate is required");
     let mut plain = request(Method::GET, "/tyk/apis", "");
     plain.tls = false;
+    plain.admitted = Some(Err(Barred::NoTls));
     plain
         .headers
         .insert("x-tyk-authorization", HeaderValue::from_static(SECRET));

@@ -200,6 +200,7 @@ fn request(method: Method, target: &str, body: impl ToString) -> ControlRequest 
         body: Bytes::from(body.to_string()),
         peer: [127, 0, 0, 1].into(),
         tls: true,
+        admitted: None,
     }
 }
 

@@ -1,0 +1,163 @@
+//! Client certificates as requests meet them: who presented what, and whether a list lets them pass.
+//!
+//! Invariants:
+//! - A verdict is remembered for one connection, one list and the time it was reached for; another list,
+//!   also the same one after a change, is asked anew.
+//! - Nobody passes a list who came without TLS or without a certificate.
+
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use portcullis_pki::{Fingerprint, PresentedChain};
+use portcullis_policy::{AllowList, NotAllowed};
+
+/// The certificate a client presented, on the worker that serves its connection.
+pub struct Client {
+    chain: Arc<PresentedChain>,
+    memory: RefCell<Option<Verdict>>,
+}
+
+/// What one list said.
+struct Verdict {
+    list: Arc<ClientList>,
+    from: i64,
+    until: i64,
+    outcome: Result<(), NotAllowed>,
+}
+
+/// The allow list of an API.
+pub struct ClientList {
+    list: AllowList,
+    /// It has been said that a listed authority vouches for certificates that are meant for servers.
+    said: AtomicBool,
+}
+
+/// Why a client does not pass an allow list, in the words it is told (inbound sheet 5.2).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Barred {
+    /// The connection is not encrypted.
+    #[error("TLS not enabled")]
+    NoTls,
+    /// It presented no certificate.
+    #[error("Client TLS certificate is required")]
+    NoCertificate,
+    /// The certificate is listed and past its validity.
+    #[error("Certificate has expired")]
+    Expired,
+    /// The certificate is listed and before its validity.
+    #[error("Certificate is not yet valid")]
+    NotYetValid,
+    /// No entry lets it pass.
+    #[error("Certificate with SHA256 {0} not allowed")]
+    NotAllowed(Fingerprint),
+}
+
+impl ClientList {
+    /// A list nobody has been judged by.
+    #[must_use]
+    pub fn new(list: AllowList) -> Self {
+        Self {
+            list,
+            said: AtomicBool::new(false),
+        }
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn allow_list(&self) -> &AllowList {
+        &self.list
+    }
+
+    /// Judges a chain now.
+    fn judge(&self, chain: &PresentedChain, at: i64) -> (i64, Result<(), NotAllowed>) {
+        match self.list.judge(chain, at) {
+            Ok(allowed) => {
+                if allowed.for_servers_only && !self.said.swap(true, Ordering::Relaxed) {
+                    let issuer = chain.leaf().issuer_name();
+                    tracing::warn!(
+                        issuer = portcullis_pki::names::distinguished_name(issuer),
+                        "a client certificate passes by its listed issuer although its extended key usage \
+                         names servers only; have its issuer add clientAuth"
+                    );
+                }
+                (allowed.until, Ok(()))
+            }
+            // What refuses may be over a second later.
+            Err(refused) => (at, Err(refused)),
+        }
+    }
+}
+
+impl Client {
+    /// What a handshake has let in.
+    #[must_use]
+    pub fn new(chain: Arc<PresentedChain>) -> Self {
+        Self {
+            chain,
+            memory: RefCell::new(None),
+        }
+    }
+
+    /// Whether a list lets this client pass now.
+    ///
+    /// # Errors
+    /// [`Barred`].
+    pub fn passes(&self, list: &Arc<ClientList>) -> Result<(), Barred> {
+        let now = unix_now();
+        let mut memory = self.memory.borrow_mut();
+        let known = memory.as_ref().filter(|verdict| {
+            Arc::ptr_eq(&verdict.list, list) && (verdict.from..=verdict.until).contains(&now)
+        });
+        let outcome = match known {
+            Some(verdict) => verdict.outcome.clone(),
+            None => {
+                let (until, outcome) = list.judge(&self.chain, now);
+                *memory = Some(Verdict {
+                    list: list.clone(),
+                    from: now,
+                    until,
+                    outcome: outcome.clone(),
+                });
+                outcome
+            }
+        };
+        outcome.map_err(|refused| Barred::by(&refused, &self.chain))
+    }
+}
+
+impl Barred {
+    /// What a refusal by a list is called.
+    #[must_use]
+    pub fn by(refused: &NotAllowed, chain: &PresentedChain) -> Self {
+        match refused {
+            NotAllowed::Expired => Self::Expired,
+            NotAllowed::NotYetValid => Self::NotYetValid,
+            NotAllowed::NotListed(_) => Self::NotAllowed(chain.fingerprint()),
+        }
+    }
+}
+
+/// Whether whoever is at the other end of a connection passes a list.
+///
+/// # Errors
+/// [`Barred`].
+pub fn admit(list: &Arc<ClientList>, tls: bool, client: Option<&Client>) -> Result<(), Barred> {
+    match (tls, client) {
+        (false, _) => Err(Barred::NoTls),
+        (true, None) => Err(Barred::NoCertificate),
+        (true, Some(client)) => client.passes(list),
+    }
+}
+
+/// Now, in Unix seconds.
+#[must_use]
+pub fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
