@@ -212,7 +212,8 @@ impl<'a> Call<'a> {
     /// # Panics
     /// As [`Call::get`].
     pub fn control(self, path: &str) -> Outcome {
-        self.field("X-Tyk-Authorization", crate::gateway::SECRET).get(path)
+        self.field("X-Tyk-Authorization", crate::gateway::SECRET)
+            .get(path)
     }
 
     /// How many authorities a server announces when it asks for a certificate; `None` when it does not
@@ -227,15 +228,20 @@ impl<'a> Call<'a> {
             None => arguments.push("-noservername"),
         }
         let said = s_client(self.address, &arguments, "").text;
-        if !said.contains("Client Certificate Types:") && !said.contains("Requested Signature Algorithms:") {
+        if !said.contains("Client Certificate Types:")
+            && !said.contains("Requested Signature Algorithms:")
+        {
             return None;
         }
         let names = said.split_once("Acceptable client certificate CA names\n");
         Some(names.map_or(0, |(_, names)| {
             let ends = |line: &&str| {
-                !["Client Certificate Types:", "Requested Signature Algorithms:"]
-                    .iter()
-                    .any(|end| line.starts_with(end))
+                ![
+                    "Client Certificate Types:",
+                    "Requested Signature Algorithms:",
+                ]
+                .iter()
+                .any(|end| line.starts_with(end))
             };
             names.lines().take_while(ends).count()
         }))
@@ -260,7 +266,10 @@ pub fn early(name: &str) -> Pair {
 
 /// A self-signed client pair that is valid from and until so many days from now.
 fn outside(name: &str, from: i64, to: i64) -> Pair {
-    let Pair { certificate: template, key } = self_signed(name);
+    let Pair {
+        certificate: template,
+        key,
+    } = self_signed(name);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = i64::try_from(now.expect("after 1970").as_secs()).expect("a time");
     let at = |days: i64| Asn1Time::from_unix(now + days * 86_400).expect("a time");
@@ -271,8 +280,8 @@ fn outside(name: &str, from: i64, to: i64) -> Pair {
         builder.set_subject_name(template.subject_name())?;
         builder.set_issuer_name(template.subject_name())?;
         builder.set_pubkey(&key)?;
-        builder.set_not_before(&*at(from))?;
-        builder.set_not_after(&*at(to))?;
+        builder.set_not_before(&at(from))?;
+        builder.set_not_after(&at(to))?;
         builder.sign(&key, MessageDigest::sha256())?;
         Ok(builder.build())
     };

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 const REQUIRED: &str = "Client TLS certificate is required";
 
 /// A definition with an allow list.
-fn listing(name: &str, listen_path: &str, echo: &Echo, entries: Value) -> Value {
+fn listing(name: &str, listen_path: &str, echo: &Echo, entries: &Value) -> Value {
     with(
         api(name, listen_path, &echo.url()),
         json!({"use_mutual_tls_auth": true, "client_certificates": entries}),
@@ -68,7 +68,10 @@ fn an_entry_that_leads_nowhere_is_ignored_and_the_others_count() {
     let client = self_signed("client");
     let gateway = shared()
         .file("client.pem", &pem(&client))
-        .api("a", &listing("a", "/", &echo, json!(["client.pem", "wrong"])))
+        .api(
+            "a",
+            &listing("a", "/", &echo, &json!(["client.pem", "wrong"])),
+        )
         .start();
     assert_eq!(call(&gateway).with(&[&client]).get("/").status(), 200);
     gateway.wait_log("nobody passes by this entry");
@@ -80,8 +83,8 @@ fn the_authorities_of_the_domain_are_announced_unless_that_is_switched_off() {
     let echo = Echo::start("api");
     let [one, two] = ["one", "two"].map(self_signed);
     let definitions = [
-        bound(listing("a", "/", &echo, json!([pem(&one)])), "localhost"),
-        listing("b", "/", &echo, json!([pem(&two)])),
+        bound(listing("a", "/", &echo, &json!([pem(&one)])), "localhost"),
+        listing("b", "/", &echo, &json!([pem(&two)])),
     ];
     for (builder, announced) in [(separate(), 1), (quiet(separate()), 0)] {
         let gateway = builder
@@ -111,7 +114,7 @@ fn an_open_domain_asks_for_nothing_and_takes_clients_with_certificates() {
 #[test]
 fn a_domain_that_is_all_protected_ends_the_handshake_without_a_certificate() {
     let echo = Echo::start("api");
-    let definition = bound(listing("a", "/", &echo, json!([])), "localhost");
+    let definition = bound(listing("a", "/", &echo, &json!([])), "localhost");
     let gateway = separate().api("a", &definition).start();
     assert_eq!(call(&gateway).tls12().get("/"), Outcome::Alert(40));
     assert_eq!(call(&gateway).get("/"), Outcome::Alert(116));
@@ -127,7 +130,7 @@ fn a_domain_that_is_all_protected_ends_the_handshake_without_a_certificate() {
 fn the_listed_client_passes_and_another_is_refused_in_the_handshake() {
     let echo = Echo::start("api");
     let [listed, other] = ["listed", "other"].map(self_signed);
-    let definition = bound(listing("a", "/", &echo, json!([pem(&listed)])), "localhost");
+    let definition = bound(listing("a", "/", &echo, &json!([pem(&listed)])), "localhost");
     for (builder, refused) in [(separate(), 48), (quiet(separate()), 42)] {
         let gateway = builder.api("a", &definition).start();
         for call in [call(&gateway), call(&gateway).tls12()] {
@@ -147,7 +150,10 @@ fn a_client_whose_certificate_is_deleted_from_the_store_is_refused_from_then_on(
     for (builder, refused) in [(separate(), 48), (quiet(separate()), 42)] {
         let gateway = builder
             .config(json!({"control_api_port": control}))
-            .api("a", &bound(listing("a", "/", &echo, json!([id])), "localhost"))
+            .api(
+                "a",
+                &bound(listing("a", "/", &echo, &json!([id])), "localhost"),
+            )
             .start();
         // Not there yet, so nobody passes.
         let ask = || call(&gateway).with(&[&client]).get("/");
@@ -175,11 +181,20 @@ fn beside_an_open_api_the_list_is_enforced_with_each_request() {
     let client = self_signed("client");
     for domain in ["", "localhost"] {
         let gateway = separate()
-            .api("open", &bound(api("open", "/without/", &echo.url()), domain))
-            .api("a", &bound(listing("a", "/with/", &echo, json!([])), domain))
+            .api(
+                "open",
+                &bound(api("open", "/without/", &echo.url()), domain),
+            )
+            .api(
+                "a",
+                &bound(listing("a", "/with/", &echo, &json!([])), domain),
+            )
             .api(
                 "b",
-                &bound(listing("b", "/listed/", &echo, json!([pem(&client)])), domain),
+                &bound(
+                    listing("b", "/listed/", &echo, &json!([pem(&client)])),
+                    domain,
+                ),
             )
             .start();
         let nobody = call(&gateway);
@@ -200,8 +215,12 @@ fn beside_an_open_api_the_list_is_enforced_with_each_request() {
 fn two_empty_lists_on_one_domain_let_nobody_in() {
     let echo = Echo::start("api");
     let client = self_signed("client");
-    let definitions = ["a", "b"]
-        .map(|name| bound(listing(name, &format!("/{name}/"), &echo, json!([])), "localhost"));
+    let definitions = ["a", "b"].map(|name| {
+        bound(
+            listing(name, &format!("/{name}/"), &echo, &json!([])),
+            "localhost",
+        )
+    });
     for (builder, without, untrusted) in [(separate(), 40, 48), (quiet(separate()), 42, 42)] {
         let gateway = builder
             .api("a", &definitions[0])
@@ -219,8 +238,14 @@ fn a_client_of_one_api_is_no_client_of_its_neighbour() {
     let echo = Echo::start("api");
     let [one, two] = ["one", "two"].map(self_signed);
     let gateway = separate()
-        .api("a", &bound(listing("a", "/a/", &echo, json!([pem(&one)])), "localhost"))
-        .api("b", &bound(listing("b", "/b/", &echo, json!([pem(&two)])), "localhost"))
+        .api(
+            "a",
+            &bound(listing("a", "/a/", &echo, &json!([pem(&one)])), "localhost"),
+        )
+        .api(
+            "b",
+            &bound(listing("b", "/b/", &echo, &json!([pem(&two)])), "localhost"),
+        )
         .start();
     for (client, own, other) in [(&one, "/a/", "/b/"), (&two, "/b/", "/a/")] {
         let call = call(&gateway).with(&[client]);
@@ -233,10 +258,16 @@ fn a_client_of_one_api_is_no_client_of_its_neighbour() {
 #[test]
 fn each_domain_asks_for_its_own() {
     let echo = Echo::start("api");
-    let protected = |domain| bound(listing("a", "/a/", &echo, json!([])), domain);
+    let protected = |domain| bound(listing("a", "/a/", &echo, &json!([])), domain);
     let open = |domain| bound(api("b", "/b/", &echo.url()), domain);
     for quietly in [false, true] {
-        let builder = || if quietly { quiet(separate()) } else { separate() };
+        let builder = || {
+            if quietly {
+                quiet(separate())
+            } else {
+                separate()
+            }
+        };
         let alert = Outcome::Alert(if quietly { 42 } else { 40 });
         let gateway = builder()
             .api("a", &protected("localhost"))
@@ -258,7 +289,7 @@ fn each_domain_asks_for_its_own() {
 fn an_open_api_without_a_domain_keeps_the_handshake_open_for_its_neighbour() {
     let echo = Echo::start("api");
     let gateway = separate()
-        .api("a", &listing("a", "/a/", &echo, json!([])))
+        .api("a", &listing("a", "/a/", &echo, &json!([])))
         .api("b", &api("b", "/b/", &echo.url()))
         .start();
     assert_eq!(
@@ -273,8 +304,8 @@ fn where_the_control_api_shares_the_port_only_requests_are_refused() {
     let echo = Echo::start("api");
     let client = self_signed("client");
     let gateway = shared()
-        .api("a", &listing("a", "/a/", &echo, json!([pem(&client)])))
-        .api("b", &listing("b", "/b/", &echo, json!([])))
+        .api("a", &listing("a", "/a/", &echo, &json!([pem(&client)])))
+        .api("b", &listing("b", "/b/", &echo, &json!([])))
         .start();
     let listed = call(&gateway).with(&[&client]);
     assert_eq!(listed.get("/a/").status(), 200);
@@ -293,7 +324,10 @@ fn a_listed_certificate_counts_only_in_its_validity() {
     let echo = Echo::start("api");
     let (past, future) = (expired("past"), early("future"));
     let gateway = shared()
-        .api("a", &listing("a", "/", &echo, json!([pem(&past), pem(&future)])))
+        .api(
+            "a",
+            &listing("a", "/", &echo, &json!([pem(&past), pem(&future)])),
+        )
         .start();
     for (client, told) in [
         (&past, "Certificate has expired"),
@@ -312,7 +346,7 @@ fn a_bare_public_key_announces_nobody_and_lets_nobody_pass() {
     let key = client.certificate.public_key().unwrap();
     let key = String::from_utf8(key.public_key_to_pem().unwrap()).unwrap();
     let gateway = shared()
-        .api("a", &listing("a", "/", &echo, json!([key])))
+        .api("a", &listing("a", "/", &echo, &json!([key])))
         .start();
     assert_eq!(call(&gateway).announced(), Some(0));
     let call = call(&gateway).with(&[&client]);
@@ -327,7 +361,7 @@ fn clients_of_a_listed_authority_pass_and_those_of_another_do_not() {
     let [root, other_root] = ["Root", "Other"].map(authority);
     let (leaf, other) = (issued(&root, "leaf"), issued(&other_root, "other"));
     let gateway = shared()
-        .api("a", &listing("a", "/", &echo, json!([pem(&root)])))
+        .api("a", &listing("a", "/", &echo, &json!([pem(&root)])))
         .start();
     for chain in [&[&leaf, &root][..], &[&leaf]] {
         assert_eq!(call(&gateway).with(chain).get("/").status(), 200);
@@ -335,7 +369,10 @@ fn clients_of_a_listed_authority_pass_and_those_of_another_do_not() {
     let refused = call(&gateway).with(&[&other, &other_root]);
     assert_eq!(refused.get("/").refusal(), (403, not_allowed(&other)));
     let gateway = separate()
-        .api("a", &bound(listing("a", "/", &echo, json!([pem(&root)])), "localhost"))
+        .api(
+            "a",
+            &bound(listing("a", "/", &echo, &json!([pem(&root)])), "localhost"),
+        )
         .start();
     assert_eq!(call(&gateway).with(&[&leaf]).get("/").status(), 200);
     let refused = call(&gateway).with(&[&other, &other_root]);
@@ -351,7 +388,7 @@ fn somebody_elses_certificate_behind_an_own_leaf_opens_nothing() {
     let mallory = self_signed("mallory");
     let entries = json!([pem(&listed), pem(&root)]);
     let gateway = shared()
-        .api("a", &listing("a", "/a/", &echo, entries.clone()))
+        .api("a", &listing("a", "/a/", &echo, &entries))
         .api("b", &api("b", "/b/", &echo.url()))
         .start();
     for along in [&listed, &root] {
@@ -366,7 +403,9 @@ fn somebody_elses_certificate_behind_an_own_leaf_opens_nothing() {
         .api("b", &api("b", "/b/", &echo.url()))
         .start();
     for along in [&listed, &root] {
-        let outcome = call(&gateway).named("control.test").with(&[&mallory, along]);
+        let outcome = call(&gateway)
+            .named("control.test")
+            .with(&[&mallory, along]);
         assert_eq!(outcome.control("/tyk/apis"), Outcome::Alert(48));
     }
 }
@@ -379,8 +418,24 @@ fn a_stored_chain_pins_its_leaf_and_a_bundle_trusts_all_its_authorities() {
     let (leaf, sibling) = (issued(&first, "leaf"), issued(&first, "sibling"));
     let of_second = issued(&second, "second");
     let gateway = shared()
-        .api("chain", &listing("chain", "/chain/", &echo, json!([pem(&leaf) + &pem(&first)])))
-        .api("bundle", &listing("bundle", "/bundle/", &echo, json!([pem(&first) + &pem(&second)])))
+        .api(
+            "chain",
+            &listing(
+                "chain",
+                "/chain/",
+                &echo,
+                json!([pem(&leaf) + &pem(&first)]),
+            ),
+        )
+        .api(
+            "bundle",
+            &listing(
+                "bundle",
+                "/bundle/",
+                &echo,
+                json!([pem(&first) + &pem(&second)]),
+            ),
+        )
         .start();
     let with = |chain: &[&Pair], path: &str| call(&gateway).with(chain).get(path);
     assert_eq!(with(&[&leaf, &first], "/chain/").status(), 200);
@@ -404,14 +459,27 @@ fn inline_pem_counts_however_it_was_pasted_and_broken_pem_is_an_entry_for_nobody
     for text in [whole.clone(), whole.replace('\n', " "), crlf] {
         let gateway = quiet(shared())
             .config(json!({"enable_custom_domains": true}))
-            .api("a", &bound(listing("a", "/", &echo, json!([text])), "localhost"))
+            .api(
+                "a",
+                &bound(listing("a", "/", &echo, &json!([text])), "localhost"),
+            )
             .start();
-        assert_eq!(call(&gateway).with(&[&client]).get("/").status(), 200, "{text}");
+        assert_eq!(
+            call(&gateway).with(&[&client]).get("/").status(),
+            200,
+            "{text}"
+        );
         assert_eq!(call(&gateway).get("/"), Outcome::Alert(42));
     }
-    let broken = [&whole[..whole.len() / 2], "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"];
+    let broken = [
+        &whole[..whole.len() / 2],
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+    ];
     let gateway = shared()
-        .api("a", &listing("a", "/", &echo, json!([broken[0], broken[1], whole])))
+        .api(
+            "a",
+            &listing("a", "/", &echo, &json!([broken[0], broken[1], whole])),
+        )
         .start();
     assert_eq!(call(&gateway).with(&[&client]).get("/").status(), 200);
     gateway.wait_log("nobody passes by this entry");
@@ -424,7 +492,7 @@ fn a_service_that_relays_bytes_is_held_to_its_list() {
     let port = free_port();
     let [listed, other] = ["listed", "other"].map(self_signed);
     let service = with(
-        listing("service", "/", &echo, json!([pem(&listed)])),
+        listing("service", "/", &echo, &json!([pem(&listed)])),
         json!({"protocol": "tls", "listen_port": port,
                "proxy": {"target_url": format!("tcp://{}", echo.address())}}),
     );
@@ -440,7 +508,10 @@ fn a_service_that_relays_bytes_is_held_to_its_list() {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     assert_eq!(call_to(address).tls12().get("/"), Outcome::Alert(40));
     assert_eq!(call_to(address).with(&[&listed]).get("/").status(), 200);
-    assert_eq!(call_to(address).with(&[&other]).get("/"), Outcome::Alert(48));
+    assert_eq!(
+        call_to(address).with(&[&other]).get("/"),
+        Outcome::Alert(48)
+    );
     assert_eq!(gateway.get("/").status, 200);
 
     // Another service on the port is open, so the handshake only asks.
@@ -454,7 +525,10 @@ fn a_service_that_relays_bytes_is_held_to_its_list() {
     gateway.write_api("open", &open);
     gateway.reload();
     assert_eq!(call_to(address).named("open.test").get("/").status(), 200);
-    assert_eq!(call_to(address).with(&[&other]).get("/"), Outcome::Alert(48));
+    assert_eq!(
+        call_to(address).with(&[&other]).get("/"),
+        Outcome::Alert(48)
+    );
 }
 
 /// IN-47
@@ -464,7 +538,7 @@ fn certificates_for_all_apis_are_added_to_every_list() {
     let client = self_signed("client");
     let gateway = shared()
         .config(json!({"security": {"certificates": {"apis": [pem(&client)]}}}))
-        .api("a", &listing("a", "/a/", &echo, json!([])))
+        .api("a", &listing("a", "/a/", &echo, &json!([])))
         .api("b", &api("b", "/b/", &echo.url()))
         .start();
     assert_eq!(call(&gateway).with(&[&client]).get("/a/").status(), 200);
@@ -476,7 +550,7 @@ fn certificates_for_all_apis_are_added_to_every_list() {
 fn without_tls_nobody_passes_a_list() {
     let echo = Echo::start("api");
     let gateway = Gateway::builder()
-        .api("a", &listing("a", "/", &echo, json!([])))
+        .api("a", &listing("a", "/", &echo, &json!([])))
         .start();
     let refused = gateway.get("/").expect(403).json();
     assert_eq!(refused["error"], "TLS not enabled");
@@ -495,7 +569,12 @@ fn the_control_api_on_a_name_of_its_own_demands_a_listed_certificate() {
             .start()
     };
     let gateway = with_list(json!([]));
-    assert!(Client::new().no_server_name().connect(gateway.address()).is_ok());
+    assert!(
+        Client::new()
+            .no_server_name()
+            .connect(gateway.address())
+            .is_ok()
+    );
     let listed = call(&gateway).with(&[&client]);
     assert_eq!(listed.control("/tyk/certs"), Outcome::Alert(48));
     let gateway = with_list(json!([pem(&client)]));
@@ -505,7 +584,10 @@ fn the_control_api_on_a_name_of_its_own_demands_a_listed_certificate() {
     let without_secret = call(&gateway).with(&[&client]).get("/tyk/certs");
     assert_eq!(
         without_secret.refusal(),
-        (403, "Attempted administrative access with invalid or missing key!".to_owned())
+        (
+            403,
+            "Attempted administrative access with invalid or missing key!".to_owned()
+        )
     );
     // By another name, or by none, the handshake asks for nothing, and the answer is the same.
     let elsewhere = call(&gateway).nameless().control("/tyk/certs");
@@ -526,7 +608,10 @@ fn an_unknown_entry_of_the_control_apis_list_lets_nobody_in_and_the_others_count
     let gateway = with_list(json!(["invalid", format!("invalid-{id}")])).start();
     let call_with = |gateway: &Gateway| call(gateway).with(&[&client]).control("/tyk/certs");
     assert_eq!(call_with(&gateway), Outcome::Alert(48));
-    assert_eq!(call(&gateway).tls12().control("/tyk/certs"), Outcome::Alert(40));
+    assert_eq!(
+        call(&gateway).tls12().control("/tyk/certs"),
+        Outcome::Alert(40)
+    );
     let gateway = with_list(json!(["invalid", pem(&client)])).start();
     assert_eq!(call_with(&gateway).status(), 200);
 }
@@ -555,7 +640,13 @@ fn a_request_for_a_stricter_host_than_the_handshakes_is_misdirected() {
     let echo = Echo::start("api");
     let client = self_signed("client");
     let gateway = separate()
-        .api("a", &bound(listing("a", "/", &echo, json!([pem(&client)])), "closed.test"))
+        .api(
+            "a",
+            &bound(
+                listing("a", "/", &echo, &json!([pem(&client)])),
+                "closed.test",
+            ),
+        )
         .api("b", &bound(api("b", "/", &echo.url()), "open.test"))
         .start();
     let open = call(&gateway).named("open.test");
@@ -579,7 +670,7 @@ fn a_request_for_a_stricter_host_than_the_handshakes_is_misdirected() {
 fn patterns_and_capitals_and_disabled_domains_are_never_weaker() {
     let echo = Echo::start("api");
     let [listed, other] = ["listed", "other"].map(self_signed);
-    let definition = listing("a", "/", &echo, json!([pem(&listed)]));
+    let definition = listing("a", "/", &echo, &json!([pem(&listed)]));
     let gateway = separate()
         .api("a", &bound(definition.clone(), "{sub:[a-z]+}.example.test"))
         .api("b", &api("b", "/open/", &echo.url()))
@@ -588,7 +679,10 @@ fn patterns_and_capitals_and_disabled_domains_are_never_weaker() {
         let with = |pair| call(&gateway).named(name).with(&[pair]).get("/");
         assert_eq!(with(&listed).status(), 200);
         assert_eq!(with(&other), Outcome::Alert(48));
-        assert_eq!(call(&gateway).named(name).tls12().get("/"), Outcome::Alert(40));
+        assert_eq!(
+            call(&gateway).named(name).tls12().get("/"),
+            Outcome::Alert(40)
+        );
     }
     // Without custom domains the API answers everywhere, and so does its list.
     let gateway = shared()

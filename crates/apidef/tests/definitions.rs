@@ -1174,11 +1174,23 @@ fn an_allow_list_of_client_certificates_is_read_and_never_overlooked() {
     for (member, value, expected) in [
         ("clientCertificates", json!({"enabled": true}), Some(vec![])),
         ("clientCertificates", json!({"allowlist": []}), Some(vec![])),
-        ("ClientCertificates", json!({"Enabled": true, "allowlist": ["a", "b"]}), both),
-        ("clientCertificates", json!({"enabled": false, "allowlist": ["a"]}), None),
+        (
+            "ClientCertificates",
+            json!({"Enabled": true, "allowlist": ["a", "b"]}),
+            both,
+        ),
+        (
+            "clientCertificates",
+            json!({"enabled": false, "allowlist": ["a"]}),
+            None,
+        ),
     ] {
         let definition = with(oas(), &format!("{EXT}/server/{member}"), value.clone());
-        assert_eq!(read_oas(&definition).api.client_certificates, expected, "{value}");
+        assert_eq!(
+            read_oas(&definition).api.client_certificates,
+            expected,
+            "{value}"
+        );
     }
 }
 

@@ -159,5 +159,7 @@ pub fn admit(list: &Arc<ClientList>, tls: bool, client: Option<&Client>) -> Resu
 #[must_use]
 pub fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }

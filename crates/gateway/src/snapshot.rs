@@ -139,7 +139,10 @@ pub struct PathTimeout {
 impl RunningApi {
     /// It relays bytes instead of serving requests.
     pub fn is_raw(&self) -> bool {
-        matches!(self.api.listener.protocol, Some(Protocol::Tcp | Protocol::Tls))
+        matches!(
+            self.api.listener.protocol,
+            Some(Protocol::Tcp | Protocol::Tls)
+        )
     }
 
     /// The deadline for a request: of its endpoint, else of the API.

@@ -41,9 +41,7 @@ pub enum PresentedError {
     #[error("{0} certificates were presented, at most {MOST_CERTIFICATES} are looked at")]
     TooMany(usize),
     /// Larger than [`LARGEST_CERTIFICATE`].
-    #[error(
-        "certificate {number} has {bytes} bytes, at most {LARGEST_CERTIFICATE} are looked at"
-    )]
+    #[error("certificate {number} has {bytes} bytes, at most {LARGEST_CERTIFICATE} are looked at")]
     TooLarge {
         /// Its place, from 1.
         number: usize,

@@ -218,7 +218,9 @@ impl TrustAnchors {
             let good = all.iter().filter(|one| valid_at(one, at).is_ok());
             good.cloned().collect()
         };
-        let anchor_is_valid = way.last().is_some_and(|anchor| valid_at(anchor, at).is_ok());
+        let anchor_is_valid = way
+            .last()
+            .is_some_and(|anchor| valid_at(anchor, at).is_ok());
         let again = if anchor_is_valid {
             walk(&self.store, leaf, &valid(along))
         } else {
@@ -387,9 +389,8 @@ fn serves(certificate: &X509Ref, usage: Usage) -> bool {
     let mut listed = der::Elements(der::sequence(value).unwrap_or(&[]))
         .filter(|element| element.tag == der::OBJECT_IDENTIFIER)
         .map(|element| element.contents);
-    listed.any(|oid| {
-        oid == ANY || oid == CLIENT || (usage == Usage::ClientOrServer && oid == SERVER)
-    })
+    listed
+        .any(|oid| oid == ANY || oid == CLIENT || (usage == Usage::ClientOrServer && oid == SERVER))
 }
 
 /// Whether a certificate may be used by clients.
@@ -507,14 +508,20 @@ mod tests {
         let late = way(&chain, Usage::Client, now() + 11 * 86_400);
         assert!(matches!(late, Err(Refusal::Expired { .. })), "{late:?}");
         let early = way(&chain, Usage::Client, now() - 7 * 86_400);
-        assert!(matches!(early, Err(Refusal::NotYetValid { .. })), "{early:?}");
+        assert!(
+            matches!(early, Err(Refusal::NotYetValid { .. })),
+            "{early:?}"
+        );
 
         let long = way(&shown(&[&under_middle, &middle]), Usage::Client, now());
         assert!(matches!(long, Err(Refusal::Authority { .. })), "{long:?}");
 
         let for_servers = shown(&[&server]);
         let refused = way(&for_servers, Usage::Client, now());
-        assert!(matches!(refused, Err(Refusal::Purpose { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Refusal::Purpose { .. })),
+            "{refused:?}"
+        );
         assert!(way(&for_servers, Usage::ClientOrServer, now()).is_ok());
         assert!(is_for_servers_only(&server.certificate));
         assert!(!is_for_servers_only(&leaf.certificate));
@@ -531,7 +538,10 @@ mod tests {
             assert_eq!(way.unwrap().certificates.len(), 2);
         }
         let refused = trusting(&[&expired]).way(&shown(&[&leaf]), Usage::Client, later);
-        assert!(matches!(refused, Err(Refusal::Expired { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Refusal::Expired { .. })),
+            "{refused:?}"
+        );
     }
 
     /// Another certificate of the same name and key.
@@ -540,23 +550,36 @@ mod tests {
         let old = &pair.certificate;
         builder.set_version(2).unwrap();
         let serial = openssl::bn::BigNum::from_u32(7).unwrap();
-        builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
+        builder
+            .set_serial_number(&serial.to_asn1_integer().unwrap())
+            .unwrap();
         builder.set_subject_name(old.subject_name()).unwrap();
         builder.set_issuer_name(old.subject_name()).unwrap();
         builder.set_pubkey(&pair.key).unwrap();
         builder.set_not_before(old.not_before()).unwrap();
         let end = openssl::asn1::Asn1Time::days_from_now(days).unwrap();
         builder.set_not_after(&end).unwrap();
-        let ca = openssl::x509::extension::BasicConstraints::new().critical().ca().build();
+        let ca = openssl::x509::extension::BasicConstraints::new()
+            .critical()
+            .ca()
+            .build();
         builder.append_extension(ca.unwrap()).unwrap();
-        builder.sign(&pair.key, openssl::hash::MessageDigest::sha256()).unwrap();
-        Pair { certificate: builder.build(), key: pair.key.clone() }
+        builder
+            .sign(&pair.key, openssl::hash::MessageDigest::sha256())
+            .unwrap();
+        Pair {
+            certificate: builder.build(),
+            key: pair.key.clone(),
+        }
     }
 
     #[test]
     fn a_digest_tells_sets_of_anchors_apart_and_not_their_order() {
         let [a, b] = ["A", "B"].map(|name| make_ca(name, Algorithm::P256, 30).unwrap());
-        assert_eq!(trusting(&[&a, &b]).digest(), trusting(&[&b, &a, &b]).digest());
+        assert_eq!(
+            trusting(&[&a, &b]).digest(),
+            trusting(&[&b, &a, &b]).digest()
+        );
         assert_ne!(trusting(&[&a]).digest(), trusting(&[&a, &b]).digest());
         assert!(trusting(&[]).is_empty());
     }

@@ -87,8 +87,12 @@ impl AllowListBuilder {
 
     fn name(&mut self, certificate: &X509Ref) {
         // A certificate without a name that can be encoded is not announced.
-        self.names
-            .extend(certificate.subject_name().to_der().map(Vec::into_boxed_slice));
+        self.names.extend(
+            certificate
+                .subject_name()
+                .to_der()
+                .map(Vec::into_boxed_slice),
+        );
     }
 
     /// The list.
@@ -202,15 +206,24 @@ mod tests {
     #[test]
     fn a_listed_leaf_passes_in_its_validity_and_nobody_else_does() {
         let ca = make_ca("CA", Algorithm::P256, 30).unwrap();
-        let [one, other] = ["one", "other"]
-            .map(|name| make_client(&ca, name, Algorithm::P256, 10).unwrap());
+        let [one, other] =
+            ["one", "other"].map(|name| make_client(&ca, name, Algorithm::P256, 10).unwrap());
         let list = list(&[&[&one]]);
         let chain = shown(&[&one]);
         assert!(list.judge(&chain, now()).is_ok());
-        assert_eq!(list.judge(&chain, now() + 11 * DAY), Err(NotAllowed::Expired));
-        assert_eq!(list.judge(&chain, now() - 7 * DAY), Err(NotAllowed::NotYetValid));
+        assert_eq!(
+            list.judge(&chain, now() + 11 * DAY),
+            Err(NotAllowed::Expired)
+        );
+        assert_eq!(
+            list.judge(&chain, now() - 7 * DAY),
+            Err(NotAllowed::NotYetValid)
+        );
         let refused = list.judge(&shown(&[&other]), now());
-        assert!(matches!(refused, Err(NotAllowed::NotListed(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(NotAllowed::NotListed(_))),
+            "{refused:?}"
+        );
     }
 
     /// Somebody else's certificate is public; only the leaf's key is proven.
@@ -222,7 +235,10 @@ mod tests {
         let mallory = make_client(&own, "mallory", Algorithm::P256, 10).unwrap();
         for list in [list(&[&[&listed]]), list(&[&[&ca]])] {
             let refused = list.judge(&shown(&[&mallory, &listed, &ca]), now());
-            assert!(matches!(refused, Err(NotAllowed::NotListed(_))), "{refused:?}");
+            assert!(
+                matches!(refused, Err(NotAllowed::NotListed(_))),
+                "{refused:?}"
+            );
         }
     }
 
@@ -230,8 +246,8 @@ mod tests {
     fn every_authority_of_a_bundle_vouches_and_the_issuer_of_a_listed_leaf_does_not() {
         let [first, second] =
             ["First", "Second"].map(|name| make_ca(name, Algorithm::P256, 30).unwrap());
-        let [a, b] = [&first, &second]
-            .map(|ca| make_client(ca, "client", Algorithm::P256, 10).unwrap());
+        let [a, b] =
+            [&first, &second].map(|ca| make_client(ca, "client", Algorithm::P256, 10).unwrap());
         let bundle = list(&[&[&first, &second]]);
         assert!(bundle.judge(&shown(&[&a]), now()).is_ok());
         assert!(bundle.judge(&shown(&[&b]), now()).is_ok());

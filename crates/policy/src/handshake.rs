@@ -123,7 +123,9 @@ impl Handshakes {
 
     /// Domains that are one host, with their places among [`Handshakes::domains`].
     pub fn hosts(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.exact.iter().map(|(host, number)| (host.as_str(), *number))
+        self.exact
+            .iter()
+            .map(|(host, number)| (host.as_str(), *number))
     }
 
     /// The domain of APIs without one.
@@ -194,7 +196,12 @@ mod tests {
         assert_eq!(on(&[Open, Open]), Demand::Nothing);
         assert_eq!(on(&[AllowList, AllowList]), Demand::Require);
         // In any order.
-        for pair in [[AllowList, Open], [Open, AllowList], [AllowList, Session], [Session, AllowList]] {
+        for pair in [
+            [AllowList, Open],
+            [Open, AllowList],
+            [AllowList, Session],
+            [Session, AllowList],
+        ] {
             assert_eq!(on(&pair), Demand::Ask, "{pair:?}");
         }
         assert_eq!(on(&[Session, Open]), Demand::Ask);

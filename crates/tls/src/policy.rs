@@ -185,7 +185,8 @@ impl Policies {
     /// Whether every host is treated as by `other`.
     #[must_use]
     pub fn same_as(&self, other: &Policies) -> bool {
-        let described = |policies: &Policies| policies.otherwise.as_ref().map(|(text, _)| text.clone());
+        let described =
+            |policies: &Policies| policies.otherwise.as_ref().map(|(text, _)| text.clone());
         self.indices == other.indices
             && self.hosts == other.hosts
             && described(self) == described(other)

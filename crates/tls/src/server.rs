@@ -38,9 +38,7 @@ use foreign_types::ForeignTypeRef;
 use openssl::{
     error::ErrorStack,
     ex_data::Index,
-    ssl::{
-        Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslRef, SslSessionCacheMode,
-    },
+    ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslRef, SslSessionCacheMode},
 };
 use openssl_sys as ffi;
 use portcullis_pki::{CertifiedKey, KeyKind};

@@ -16,17 +16,10 @@ use openssl::{sha::Sha256, x509::X509};
 use portcullis_apidef::Api;
 use portcullis_pki::{Fingerprint, Reference};
 use portcullis_policy::{AllowListBuilder, Deciding, Demand, Handshakes, Treatment};
-use portcullis_tls::{
-    ClientCertificate, ClientTrust, Manner, Policies, Policy,
-    policy::Announced,
-};
+use portcullis_tls::{ClientCertificate, ClientTrust, Manner, Policies, Policy, policy::Announced};
 
 use super::{BuildError, Builder, Finding, error, warning};
-use crate::{
-    certificates::Failure,
-    clients::ClientList,
-    snapshot::RunningApi,
-};
+use crate::{certificates::Failure, clients::ClientList, snapshot::RunningApi};
 
 /// Most bytes of names that are announced: an extension holds 64 KiB, and clients that are told of
 /// thousands of authorities give up.
@@ -125,13 +118,14 @@ impl Builder {
                 ));
             }
         }
-        let list = entries
-            .build()
-            .map_err(|failure| format!("its allow list of client certificates cannot be used: {failure}"))?;
+        let list = entries.build().map_err(|failure| {
+            format!("its allow list of client certificates cannot be used: {failure}")
+        })?;
         if list.is_empty() {
             findings.push(warning(
                 place,
-                "nobody can pass: its allow list of client certificates has no usable entry".to_owned(),
+                "nobody can pass: its allow list of client certificates has no usable entry"
+                    .to_owned(),
             ));
         }
         Ok(match self.lists.get(owner) {
@@ -172,7 +166,11 @@ impl Builder {
 
         let control_port = config.listen.control_port.unwrap_or(config.listen.port);
         let control = port == control_port && !raw;
-        let control_host = config.listen.control_hostname.as_deref().filter(|name| !name.is_empty());
+        let control_host = config
+            .listen
+            .control_hostname
+            .as_deref()
+            .filter(|name| !name.is_empty());
         if let (true, Some(list), None) = (control, &self.control_list, control_host) {
             let mut vouching = Vouching::new();
             vouching.add(list);
@@ -206,9 +204,7 @@ impl Builder {
                     vouching.policy(Demand::Ask, Manner::Telling, port)
                 }
                 (false, demand) => vouching.policy(demand, Manner::Telling, port),
-                (true, Demand::Require) => {
-                    vouching.silent().policy(demand, Manner::Uniform, port)
-                }
+                (true, Demand::Require) => vouching.silent().policy(demand, Manner::Uniform, port),
                 (true, _) => vouching.silent().policy(Demand::Ask, Manner::Uniform, port),
             }
         };

@@ -473,11 +473,7 @@ impl Builder {
     }
 
     /// An API ready to run, or why it must not.
-    fn run(
-        &mut self,
-        api: &Api,
-        findings: &mut Vec<Finding>,
-    ) -> Result<Arc<RunningApi>, String> {
+    fn run(&mut self, api: &Api, findings: &mut Vec<Finding>) -> Result<Arc<RunningApi>, String> {
         if !api.protections.is_empty() {
             let missing: Vec<String> = api.protections.iter().map(ToString::to_string).collect();
             return Err(format!(

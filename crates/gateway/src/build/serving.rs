@@ -81,11 +81,13 @@ impl Builder {
             ..Shape::default()
         };
         let mut keys = Vec::new();
-        let mut take =
-            |builder: &Self, place: &dyn Fn() -> String, reference: &str, found: Found<CertifiedKey>| {
-                shape.references.push(found.number);
-                keys.push(builder.noted(place, reference, found, findings));
-            };
+        let mut take = |builder: &Self,
+                        place: &dyn Fn() -> String,
+                        reference: &str,
+                        found: Found<CertifiedKey>| {
+            shape.references.push(found.number);
+            keys.push(builder.noted(place, reference, found, findings));
+        };
         for pair in &config.server.certificates {
             let found = self.certificates.of_pair(pair);
             let place = || "http_server_options.certificates".to_owned();

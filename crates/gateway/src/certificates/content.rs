@@ -85,7 +85,15 @@ impl Content for ListedCertificates {
     }
 
     fn of_text(reference: &str, passphrase: &str) -> Result<(Self, bool), ReferenceError> {
-        let (Bundle { certificates, repaired, .. }, _, _) = load_bundle(reference, Some(passphrase))?;
+        let (
+            Bundle {
+                certificates,
+                repaired,
+                ..
+            },
+            _,
+            _,
+        ) = load_bundle(reference, Some(passphrase))?;
         Ok((Self(certificates), repaired))
     }
 

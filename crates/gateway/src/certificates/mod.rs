@@ -195,7 +195,9 @@ impl<C: Content> Certificates<C> {
             Reference::Inline(text) => {
                 let print = Fingerprint::of_der(text.as_bytes());
                 let number = self.number(&format!("inline PEM {print}"));
-                self.by_files(number, Vec::new(), |passphrase| C::of_text(text, passphrase));
+                self.by_files(number, Vec::new(), |passphrase| {
+                    C::of_text(text, passphrase)
+                });
                 self.found(number)
             }
             Reference::StoreId(id) => {
@@ -348,7 +350,9 @@ impl<C: Content> Certificates<C> {
             return;
         }
         let text = path.to_string_lossy().into_owned();
-        self.by_files(number, vec![path], |passphrase| C::of_text(&text, passphrase));
+        self.by_files(number, vec![path], |passphrase| {
+            C::of_text(&text, passphrase)
+        });
     }
 
     fn by_files(

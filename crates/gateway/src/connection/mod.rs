@@ -78,7 +78,14 @@ pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, 
                 .and_then(|facts| facts.server_name.clone());
             drop(held);
             let client = client.map(Client::new);
-            Box::pin(tcp::serve(worker, transport, port, server_name.as_deref(), client)).await;
+            Box::pin(tcp::serve(
+                worker,
+                transport,
+                port,
+                server_name.as_deref(),
+                client,
+            ))
+            .await;
         }
         Service::Http(_) => {
             let http2_only = listener.protocol == Protocol::H2c;

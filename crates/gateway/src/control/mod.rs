@@ -47,8 +47,8 @@ use self::{
     writing::{Query, Writing},
 };
 use crate::{
-    clients::Barred,
-    definitions::DefinitionFiles, observe::Registry, policies::PolicyFiles, stores::Stores,
+    clients::Barred, definitions::DefinitionFiles, observe::Registry, policies::PolicyFiles,
+    stores::Stores,
 };
 
 /// Content type of metrics.

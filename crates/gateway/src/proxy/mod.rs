@@ -226,11 +226,7 @@ fn answer_outage(job: &Job, outage: Outage, unanswered: bool, record: &mut Recor
 }
 
 /// A request for the Control API, without its body.
-pub fn control_request(
-    snapshot: &Snapshot,
-    view: &RequestView<'_>,
-    peer: &Peer,
-) -> ControlRequest {
+pub fn control_request(snapshot: &Snapshot, view: &RequestView<'_>, peer: &Peer) -> ControlRequest {
     let list = snapshot.control_list.as_ref();
     let mut headers = HeaderMap::new();
     view.fields.visit(&mut |name, value| {

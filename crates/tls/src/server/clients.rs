@@ -89,10 +89,7 @@ pub(crate) struct Client {
 }
 
 /// Gives a context what its connections need to judge clients.
-pub(super) fn install(
-    context: &mut SslContextBuilder,
-    policy: &Policy,
-) -> Result<(), ErrorStack> {
+pub(super) fn install(context: &mut SslContextBuilder, policy: &Policy) -> Result<(), ErrorStack> {
     match &policy.client_certificate {
         ClientCertificate::NotAsked => {}
         ClientCertificate::Asked { announced } | ClientCertificate::Required { announced, .. } => {
@@ -177,7 +174,9 @@ pub(crate) fn resume(ssl: &mut SslRef, until: i64) -> Option<()> {
 /// Now, in Unix seconds.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }
 
 unsafe extern "C" fn verify(ssl: *mut ffi::SSL, alert: *mut u8) -> ffi::ssl_verify_result_t {
