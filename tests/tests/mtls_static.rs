@@ -130,7 +130,10 @@ fn a_domain_that_is_all_protected_ends_the_handshake_without_a_certificate() {
 fn the_listed_client_passes_and_another_is_refused_in_the_handshake() {
     let echo = Echo::start("api");
     let [listed, other] = ["listed", "other"].map(self_signed);
-    let definition = bound(listing("a", "/", &echo, &json!([pem(&listed)])), "localhost");
+    let definition = bound(
+        listing("a", "/", &echo, &json!([pem(&listed)])),
+        "localhost",
+    );
     for (builder, refused) in [(separate(), 48), (quiet(separate()), 42)] {
         let gateway = builder.api("a", &definition).start();
         for call in [call(&gateway), call(&gateway).tls12()] {
@@ -424,7 +427,7 @@ fn a_stored_chain_pins_its_leaf_and_a_bundle_trusts_all_its_authorities() {
                 "chain",
                 "/chain/",
                 &echo,
-                json!([pem(&leaf) + &pem(&first)]),
+                &json!([pem(&leaf) + &pem(&first)]),
             ),
         )
         .api(
@@ -433,7 +436,7 @@ fn a_stored_chain_pins_its_leaf_and_a_bundle_trusts_all_its_authorities() {
                 "bundle",
                 "/bundle/",
                 &echo,
-                json!([pem(&first) + &pem(&second)]),
+                &json!([pem(&first) + &pem(&second)]),
             ),
         )
         .start();
