@@ -8,11 +8,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use openssl::ssl::{SslAcceptor, SslVerifyMode};
+use portcullis_pki::make::{Algorithm, Pair, make_ca, make_client};
 use portcullis_tests::{
     certs,
     echo::Echo,
     gateway::{Gateway, SECRET, api, with},
-    upstream::{Talk, Upstream},
+    upstream::{Talk, Upstream, acceptor},
     wire::Message,
 };
 use serde_json::{Value, json};
@@ -47,15 +49,24 @@ const TOKEN: &str = "the token of the tests";
 
 impl Store {
     fn start() -> Self {
+        Self::behind(Upstream::start)
+    }
+
+    /// One that speaks TLS.
+    fn start_tls(acceptor: SslAcceptor) -> Self {
+        Self::behind(|script| Upstream::start_tls(acceptor, script))
+    }
+
+    fn behind(start: impl FnOnce(Box<dyn Fn(&mut Talk) + Send + Sync>) -> Upstream) -> Self {
         let kept = Arc::<Mutex<Kept>>::default();
         let shared = kept.clone();
-        let server = Upstream::start(move |talk| {
+        let server = start(Box::new(move |talk: &mut Talk| {
             while let Some(request) = talk.request() {
                 if !answer(&shared, talk, &request) {
                     return;
                 }
             }
-        });
+        }));
         Self { server, kept }
     }
 
@@ -362,4 +373,212 @@ fn a_value_changes_with_a_reload_and_outlives_an_outage_of_its_source() {
     gateway.reload();
     assert!(names("other"));
     assert_eq!(control(&gateway, SECRET), 200);
+}
+
+/// Listen path and upstream too: what is stored and shown is what was sent, what runs is its value.
+#[test]
+fn a_definition_may_be_sent_to_the_control_api_with_references_in_any_place() {
+    let (store, echo) = (Store::start(), Echo::start("here"));
+    store.put("tyk-apis", &json!({"target": echo.url()}));
+    store.with(|kept| {
+        kept.consul.insert("tyk-apis/".to_owned(), String::new());
+        kept.consul
+            .insert("tyk-apis/path".to_owned(), "/by-consul/".to_owned());
+    });
+    let gateway = Gateway::builder()
+        .config(store.vault())
+        .config(store.consul())
+        .start();
+    let definition = with(
+        api("sent", "consul://path", "vault://target"),
+        json!({"api_id": "sent"}),
+    );
+    let send = |method: &str, path: &str, definition: &Value| {
+        let call = gateway.curl().header("X-Tyk-Authorization", SECRET);
+        let body = definition.to_string();
+        call.arguments(&["-X", method, "--data-raw", &body])
+            .send(&gateway.url(path))
+    };
+    for (method, path) in [("POST", "/tyk/apis"), ("PUT", "/tyk/apis/sent")] {
+        let answer = send(method, path, &definition);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        gateway.reload();
+        assert_eq!(gateway.get("/by-consul/x").status, 200);
+        let shown = gateway.control("/tyk/apis/sent").text();
+        assert!(
+            shown.contains("vault://target") && shown.contains("consul://path"),
+            "{shown}"
+        );
+        assert!(!shown.contains(&echo.url()), "{shown}");
+    }
+    let lost = with(
+        api("lost", "/lost/", "vault://nothing"),
+        json!({"api_id": "lost"}),
+    );
+    let answer = send("POST", "/tyk/apis", &lost);
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(
+        answer.text().contains("vault://nothing"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[test]
+fn references_in_policies_are_in_force_as_their_values_and_shown_as_they_are_written() {
+    let store = Store::start();
+    store.put("tyk-apis", &json!({"org": "org-by-vault"}));
+    let gateway = Gateway::builder()
+        .config(store.vault())
+        .config(json!({"policies": {"policy_source": "file", "policy_path": "policies"}}))
+        .file(
+            "policies/gold.json",
+            &json!({"id": "gold", "org_id": "vault://org", "tags": ["vault://none"]}).to_string(),
+        )
+        .start();
+    let shown = gateway.control("/tyk/policies/gold").text();
+    assert!(
+        shown.contains("vault://org") && !shown.contains("org-by-vault"),
+        "{shown}"
+    );
+    let told = gateway.wait_log("vault://none");
+    assert!(
+        told.contains("gold.json") && told.contains("as it is written"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_certificate_for_an_upstream_may_be_a_reference() {
+    let store = Store::start();
+    store.put("tls", &json!({"pem": "from vault"}));
+    let log = Gateway::builder()
+        .config(store.vault())
+        .config(json!({"security": {"certificates": {"upstream": {"up.test": "vault://secret/none.pem"}}}}))
+        .fail()
+        .log;
+    let told = "`security.certificates.upstream.up.test`: `vault://secret/none.pem`";
+    assert!(log.contains(told), "{log}");
+}
+
+/// Settings of a TLS server with this certificate, for clients that this authority knows.
+fn acceptor_for_clients(pair: &Pair, authority: &Pair) -> SslAcceptor {
+    let mut builder = acceptor(pair);
+    let known = builder.cert_store_mut();
+    known.add_cert(authority.certificate.clone()).unwrap();
+    builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+    builder.build()
+}
+
+/// What stands in for both, behind TLS, with the secret in its place; and that it leads there.
+fn secured_store(acceptor: SslAcceptor) -> Store {
+    let store = Store::start_tls(acceptor);
+    store.put("tyk", &json!({"gw": "from vault"}));
+    store.with(|kept| {
+        kept.consul
+            .insert("gateways/one".to_owned(), "from consul".to_owned())
+    });
+    store
+}
+
+/// A private authority and a client pair, by the variables of Vault's tools and by `kv.consul.tls_config`
+/// as files and as text.
+#[test]
+fn vault_and_consul_are_asked_over_tls_with_a_client_certificate() {
+    let clients = make_ca("Clients of the store", Algorithm::P256, 30).unwrap();
+    let client = make_client(&clients, "gateway", Algorithm::P256, 30).unwrap();
+    let store = secured_store(acceptor_for_clients(certs::localhost(), &clients));
+    let address = store.server.address();
+    let files = |builder: portcullis_tests::gateway::Builder| {
+        // The older form of a key is as good as PKCS#8.
+        let key = client.key.ec_key().unwrap().private_key_to_pem().unwrap();
+        builder
+            .file("ca.pem", &certs::ca().certificate_pem())
+            .file("client.pem", &client.certificate_pem())
+            .file("client-key.pem", std::str::from_utf8(&key).unwrap())
+    };
+    let builder = files(Gateway::builder());
+    let path = |name: &str| builder.path(name).to_str().unwrap().to_owned();
+    let (ca, certificate, key) = (path("ca.pem"), path("client.pem"), path("client-key.pem"));
+    let gateway = builder
+        .environment("VAULT_CACERT", &ca)
+        .environment("VAULT_CLIENT_CERT", &certificate)
+        .environment("VAULT_CLIENT_KEY", &key)
+        .config(json!({"kv": {"vault": {"address": format!("https://{address}"), "token": TOKEN}}}))
+        .config(json!({"secret": "vault://secret/tyk.gw"}))
+        .start();
+    assert_eq!(control(&gateway, "from vault"), 200);
+
+    let consul = |tls: Value| {
+        json!({"secret": "consul://gateways/one", "kv": {"consul": {"address": address.to_string(),
+            "scheme": "https", "token": TOKEN, "tls_config": tls}}})
+    };
+    let by_text = json!({"ca_pem": certs::ca().certificate_pem(),
+        "cert_pem": client.certificate_pem(), "key_pem": client.key_pem()});
+    let builder = files(Gateway::builder());
+    let path = |name: &str| builder.path(name).to_str().unwrap().to_owned();
+    let by_file = json!({"ca_file": path("ca.pem"),
+        "cert_file": path("client.pem"), "key_file": path("client-key.pem")});
+    for builder in [
+        Gateway::builder().config(consul(by_text)),
+        builder.config(consul(by_file)),
+    ] {
+        let gateway = builder.start();
+        assert_eq!(control(&gateway, "from consul"), 200);
+        assert!(!gateway.log().text().contains("PRIVATE KEY"));
+    }
+}
+
+/// Each refusal says which check failed; a directory of authorities, another name and no verification
+/// at all are ways through.
+#[test]
+fn a_store_of_values_whose_certificate_does_not_hold_is_not_believed() {
+    let store = secured_store(acceptor(&certs::server(&["kv.test"])).build());
+    let address = store.server.address();
+    let other = make_ca("Another authority", Algorithm::P256, 30).unwrap();
+    let consul = |tls: Value| {
+        Gateway::builder()
+            .file("authorities/ca.pem", &certs::ca().certificate_pem())
+            .config(json!({"secret": "consul://gateways/one", "kv": {"consul": {
+                "address": address.to_string(), "scheme": "https", "token": TOKEN, "tls_config": tls}}}))
+    };
+    let vault = || {
+        Gateway::builder()
+            .config(json!({"secret": "vault://secret/tyk.gw", "kv": {"vault": {
+                "address": format!("https://{address}"), "token": TOKEN, "max_retries": 1}}}))
+            .file("ca.pem", &certs::ca().certificate_pem())
+    };
+    let trusted = certs::ca().certificate_pem();
+    for (builder, check) in [
+        (
+            consul(json!({"ca_pem": other.certificate_pem()})),
+            "certificate verify failed",
+        ),
+        (consul(json!({"ca_pem": trusted})), "mismatch"),
+        (vault(), "certificate verify failed"),
+    ] {
+        let log = builder.fail().log;
+        assert!(
+            log.contains(check)
+                && log.contains(&format!("https://{address}"))
+                && log.contains("`secret`"),
+            "{log}"
+        );
+        assert!(!log.contains(TOKEN), "{log}");
+    }
+
+    let builder = consul(json!({}));
+    let directory = builder.path("authorities").to_str().unwrap().to_owned();
+    let tls = json!({"ca_path": directory, "address": "kv.test"});
+    let builder = builder.config(json!({"kv": {"consul": {"tls_config": tls}}}));
+    for (builder, secret) in [
+        (builder, "from consul"),
+        (consul(json!({"insecure_skip_verify": true})), "from consul"),
+        (
+            vault().environment("VAULT_SKIP_VERIFY", "true"),
+            "from vault",
+        ),
+    ] {
+        assert_eq!(control(&builder.start(), secret), 200);
+    }
 }

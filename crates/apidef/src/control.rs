@@ -16,6 +16,9 @@
 //! | `GET /apis/oas/export`, `…/{id}/export` | [`public_oas`], [`export_name`] |
 //! | `base_api_id=…` on a create | [`add_version`] |
 //!
+//! References to values kept elsewhere are judged by what they stand for, which `replace` says;
+//! what is stored is what is written.
+//!
 //! Invariant: an OAS API is stored as a pair of files of which the Classic one runs, so a
 //! pair is only accepted when its Classic half asks for every protection of the other.
 
@@ -29,9 +32,10 @@ mod versions;
 
 use serde_json::Value;
 
-use crate::document::Document;
-use crate::report::Warning;
+use crate::document::{Document, Format, ParsedDefinition, interpret};
+use crate::report::{DefinitionError, Warning};
 use crate::source::SourceFile;
+use crate::substitute::{Replace, in_tree_of};
 
 pub use classic_write::{classic_for_create, classic_for_update};
 pub use import::{OasParameters, export_name, oas_for_import, oas_for_patch, public_oas};
@@ -98,14 +102,50 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
-/// The reason Tyk gives, when it is one of Tyk's, else ours.
-fn first_reason(errors: &[crate::report::DefinitionError]) -> String {
-    let known = crate::classic::TYK_REASONS
-        .iter()
-        .find(|reason| errors.iter().any(|e| e.problem == **reason));
-    match (known, errors.first()) {
-        (Some(reason), _) => (*reason).to_owned(),
-        (None, Some(error)) => error.to_string(),
-        (None, None) => String::new(),
+/// Why a definition cannot be taken.
+struct Unusable {
+    errors: Vec<DefinitionError>,
+    /// About its references, which may be what the errors come from.
+    notes: Vec<String>,
+}
+
+impl Unusable {
+    /// The reason Tyk gives, when it is one of Tyk's, else ours.
+    fn reason(&self) -> String {
+        let is_there = |reason: &&&str| self.errors.iter().any(|e| e.problem == ***reason);
+        let known = crate::classic::TYK_REASONS.iter().find(is_there);
+        let mut reason = match (known, self.errors.first()) {
+            (Some(reason), _) => (*reason).to_owned(),
+            (None, Some(error)) => error.to_string(),
+            (None, None) => String::new(),
+        };
+        for note in &self.notes {
+            reason.push_str("; ");
+            reason.push_str(note);
+        }
+        reason
+    }
+}
+
+/// A definition as it would run, whose document is what is written; whether it has references.
+fn judge(
+    format: Format,
+    value: &Value,
+    replace: &mut Replace<'_>,
+) -> Result<(ParsedDefinition, bool), Unusable> {
+    let document = Document::new(format, value);
+    let (value, told) = in_tree_of(value, replace);
+    match interpret(document, value, None) {
+        Ok(mut parsed) => {
+            told.tell(&mut parsed.warnings);
+            Ok((parsed, told.has_values()))
+        }
+        Err(mut errors) => {
+            told.hide_values(&mut errors);
+            Err(Unusable {
+                errors,
+                notes: told.notes().to_vec(),
+            })
+        }
     }
 }

@@ -54,4 +54,4 @@ pub use report::{DefinitionError, ErrorKind, Warning};
 pub use source::{
     DefinitionFile, SourceFile, is_definition_name, parse_definition, parse_files, parse_resolved,
 };
-pub use substitute::{Replaced, Resolved};
+pub use substitute::{Replace, Replaced, Resolved, nothing_replaced};

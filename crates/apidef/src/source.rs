@@ -153,10 +153,10 @@ fn parse_file(
     if let Some(resolved) = resolved.get(&file.name) {
         match &mut result {
             Ok(parsed) => {
-                resolved.tell(&mut parsed.warnings);
+                resolved.told().tell(&mut parsed.warnings);
                 parsed.document = as_written(&file.text, notation, parsed.document.format());
             }
-            Err(errors) => resolved.explain(errors),
+            Err(errors) => resolved.told().explain(errors),
         }
     }
     let companion = companion.and_then(|file| {
@@ -202,7 +202,8 @@ fn compare(parsed: &mut ParsedDefinition, companion: &str, text: &str, stem: &st
     });
 }
 
-fn differences(a: &ParsedDefinition, b: &ParsedDefinition) -> Vec<&'static str> {
+/// What two definitions say differently.
+pub(crate) fn differences(a: &ParsedDefinition, b: &ParsedDefinition) -> Vec<&'static str> {
     let (a, b) = (&a.api, &b.api);
     [
         (a.id != b.id, "the id"),

@@ -26,19 +26,44 @@ pub struct Replaced {
     pub notes: Vec<String>,
 }
 
+/// Says what a string with references becomes; `None` when it has none.
+pub type Replace<'r> = dyn FnMut(&str) -> Option<Replaced> + 'r;
+
+/// For whom references are texts like any other.
+#[must_use]
+pub fn nothing_replaced(_: &str) -> Option<Replaced> {
+    None
+}
+
 /// The text of a file with its references replaced.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
-    text: Arc<str>,
+    text: SecretText,
+    told: Told,
+}
+
+/// What to know about references that were replaced.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub(crate) struct Told {
     values: Vec<(String, String)>,
     notes: Vec<String>,
 }
 
+/// A text with values in it, which may be secrets.
+#[derive(Clone, PartialEq, Eq)]
+struct SecretText(Arc<str>);
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} bytes)", self.0.len())
+    }
+}
+
 /// Values may be secrets.
-impl fmt::Debug for Resolved {
+impl fmt::Debug for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let references: Vec<&str> = self.values.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("Resolved")
+        f.debug_struct("Told")
             .field("references", &references)
             .field("notes", &self.notes)
             .finish_non_exhaustive()
@@ -47,41 +72,91 @@ impl fmt::Debug for Resolved {
 
 impl Resolved {
     /// Replaces the references of a file; `None` when it has none. `replace` is asked about each
-    /// string and says `None` for one without references.
-    pub fn of(
-        file: &SourceFile,
-        replace: &mut dyn FnMut(&str) -> Option<Replaced>,
-    ) -> Option<Self> {
+    /// string.
+    pub fn of(file: &SourceFile, replace: &mut Replace<'_>) -> Option<Self> {
         if !may_refer(&file.text) {
             return None;
         }
-        let mut resolved = Self {
-            text: Arc::from(""),
-            values: Vec::new(),
-            notes: Vec::new(),
-        };
-        let mut replace = |text: &str| {
-            let replaced = may_refer(text).then(|| replace(text)).flatten()?;
-            resolved.values.extend(replaced.values);
-            resolved.notes.extend(replaced.notes);
-            Some(replaced.text)
-        };
-        let text = match notation(&file.name)? {
-            Notation::Json => in_json(&file.text, &mut replace)?,
+        Self::of_text(&file.text, notation(&file.name)?, replace)
+    }
+
+    /// Replaces the references of a text that is JSON; `None` when it has none.
+    pub fn of_json(text: &str, replace: &mut Replace<'_>) -> Option<Self> {
+        may_refer(text)
+            .then(|| Self::of_text(text, Notation::Json, replace))
+            .flatten()
+    }
+
+    fn of_text(text: &str, notation: Notation, replace: &mut Replace<'_>) -> Option<Self> {
+        let mut told = Told::default();
+        let mut replace = |text: &str| told.replaced(text, replace);
+        let text = match notation {
+            Notation::Json => in_json(text, &mut replace)?,
             Notation::Yaml => {
                 // A text that is no YAML is told when it is read.
-                let mut value = tree(&file.text, Notation::Yaml).ok()?;
+                let mut value = tree(text, Notation::Yaml).ok()?;
                 in_tree(&mut value, &mut replace).then(|| value.to_string())?
             }
         };
-        resolved.notes.sort_unstable();
-        resolved.notes.dedup();
-        resolved.text = text.into();
-        Some(resolved)
+        told.settle();
+        Some(Self {
+            text: SecretText(text.into()),
+            told,
+        })
     }
 
-    pub(crate) fn text(&self) -> &str {
-        &self.text
+    /// The text, values and all.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text.0
+    }
+
+    /// What could not be done, a sentence each, without values.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.told.notes
+    }
+
+    /// A message about the text with references in the places of their values.
+    #[must_use]
+    pub fn without_values(&self, message: &str) -> String {
+        self.told.without_values(message)
+    }
+
+    pub(crate) fn told(&self) -> &Told {
+        &self.told
+    }
+}
+
+/// The tree of a definition with its references replaced.
+pub(crate) fn in_tree_of(value: &Value, replace: &mut Replace<'_>) -> (Value, Told) {
+    let (mut value, mut told) = (value.clone(), Told::default());
+    in_tree(&mut value, &mut |text| told.replaced(text, replace));
+    told.settle();
+    (value, told)
+}
+
+impl Told {
+    /// What a string becomes.
+    fn replaced(&mut self, text: &str, replace: &mut Replace<'_>) -> Option<String> {
+        let replaced = may_refer(text).then(|| replace(text)).flatten()?;
+        self.values.extend(replaced.values);
+        self.notes.extend(replaced.notes);
+        Some(replaced.text)
+    }
+
+    fn settle(&mut self) {
+        self.notes.sort_unstable();
+        self.notes.dedup();
+    }
+
+    /// Whether any reference was replaced.
+    pub(crate) fn has_values(&self) -> bool {
+        !self.values.is_empty()
+    }
+
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The warnings about the definition, without values, and those about its references.
@@ -99,10 +174,7 @@ impl Resolved {
     /// The errors of the definition, without values, and those about its references, which may be
     /// what they come from.
     pub(crate) fn explain(&self, errors: &mut Vec<DefinitionError>) {
-        for error in errors.iter_mut() {
-            error.problem = self.without_values(&error.problem);
-            error.hint = self.without_values(&error.hint);
-        }
+        self.hide_values(errors);
         errors.extend(self.notes.iter().map(|note| DefinitionError {
             path: "definition".to_owned(),
             problem: note.clone(),
@@ -112,7 +184,16 @@ impl Resolved {
         }));
     }
 
-    fn without_values(&self, text: &str) -> String {
+    /// The errors of the definition, without values.
+    pub(crate) fn hide_values(&self, errors: &mut [DefinitionError]) {
+        for error in errors {
+            error.problem = self.without_values(&error.problem);
+            error.hint = self.without_values(&error.hint);
+        }
+    }
+
+    /// A message with references in the places of their values.
+    pub(crate) fn without_values(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (reference, value) in &self.values {
             // As it is, and as a message that quotes it has it.

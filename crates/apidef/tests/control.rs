@@ -41,7 +41,7 @@ fn parsed(value: &Value) -> ParsedDefinition {
 
 #[test]
 fn a_classic_definition_is_stored_under_its_id_or_a_new_one() {
-    let accepted = classic_for_create(&bytes(&classic()), NEW_ID).unwrap();
+    let accepted = classic_for_create(&mut nothing_replaced, &bytes(&classic()), NEW_ID).unwrap();
     assert_eq!(accepted.id, "a1");
     let files = accepted.files(&accepted.id);
     assert_eq!(files.len(), 1);
@@ -50,7 +50,7 @@ fn a_classic_definition_is_stored_under_its_id_or_a_new_one() {
 
     let mut anonymous = classic();
     anonymous["api_id"] = "".into();
-    let accepted = classic_for_create(&bytes(&anonymous), NEW_ID).unwrap();
+    let accepted = classic_for_create(&mut nothing_replaced, &bytes(&anonymous), NEW_ID).unwrap();
     assert_eq!(accepted.id, NEW_ID);
     assert_eq!(accepted.classic.value()["api_id"], NEW_ID);
 }
@@ -60,13 +60,27 @@ fn a_classic_definition_is_stored_under_its_id_or_a_new_one() {
 fn an_empty_or_broken_body_is_malformed() {
     let malformed = (400, "Request malformed".to_owned());
     for body in [&b""[..], b"{", b"[]", b"\xff", br#"{"active":"yes"}"#] {
-        assert_eq!(rejected(classic_for_create(body, NEW_ID)), malformed);
-        assert_eq!(rejected(classic_for_update(body, "a", None)).0, 400);
+        assert_eq!(
+            rejected(classic_for_create(&mut nothing_replaced, body, NEW_ID)),
+            malformed
+        );
+        assert_eq!(
+            rejected(classic_for_update(&mut nothing_replaced, body, "a", None)).0,
+            400
+        );
     }
-    assert_eq!(rejected(oas_for_create(b"{", NEW_ID)), malformed);
+    assert_eq!(
+        rejected(oas_for_create(&mut nothing_replaced, b"{", NEW_ID)),
+        malformed
+    );
     let parameters = OasParameters::default();
     assert_eq!(
-        rejected(oas_for_import(b"{", &parameters, NEW_ID)),
+        rejected(oas_for_import(
+            &mut nothing_replaced,
+            b"{",
+            &parameters,
+            NEW_ID
+        )),
         (400, "request malformed".to_owned())
     );
 }
@@ -78,16 +92,22 @@ fn an_update_must_name_the_same_api_in_path_and_body() {
         "Request APIID does not match that in Definition! For Update operations these must match.";
     let body = bytes(&classic());
     assert_eq!(
-        rejected(classic_for_update(&body, "x", None)),
+        rejected(classic_for_update(&mut nothing_replaced, &body, "x", None)),
         (400, text.to_owned())
     );
-    assert!(classic_for_update(&body, "a1", Some(Format::Classic)).is_ok());
+    assert!(classic_for_update(&mut nothing_replaced, &body, "a1", Some(Format::Classic)).is_ok());
     assert_eq!(
-        rejected(classic_for_update(&body, "", None)),
+        rejected(classic_for_update(&mut nothing_replaced, &body, "", None)),
         (400, "Must specify an apiID to update".to_owned())
     );
     assert_eq!(
-        rejected(classic_for_update(&body, "a1", Some(Format::Oas))).1,
+        rejected(classic_for_update(
+            &mut nothing_replaced,
+            &body,
+            "a1",
+            Some(Format::Oas)
+        ))
+        .1,
         "this API endpoint only supports Tyk Classic APIs; please use the appropriate Tyk OAS API endpoint"
     );
 }
@@ -97,7 +117,7 @@ fn an_update_must_name_the_same_api_in_path_and_body() {
 fn an_oas_create_needs_the_extension() {
     let body = public_oas(&oas());
     assert_eq!(
-        rejected(oas_for_create(&bytes(&body), NEW_ID)),
+        rejected(oas_for_create(&mut nothing_replaced, &bytes(&body), NEW_ID)),
         (
             400,
             "the payload should contain x-tyk-api-gateway".to_owned()
@@ -111,7 +131,7 @@ fn schema_violations_are_listed_in_the_wording_of_the_validator() {
     let mut body = oas();
     body["paths"] = Value::Null;
     assert_eq!(
-        rejected(oas_for_create(&bytes(&body), NEW_ID)),
+        rejected(oas_for_create(&mut nothing_replaced, &bytes(&body), NEW_ID)),
         (
             400,
             "paths: Invalid type. Expected: object, given: null".to_owned()
@@ -120,7 +140,7 @@ fn schema_violations_are_listed_in_the_wording_of_the_validator() {
     body["info"].as_object_mut().unwrap().remove("version");
     body["x-tyk-api-gateway"]["info"]["state"] = json!({"active": "yes"});
     body["x-tyk-api-gateway"]["upstream"] = json!({});
-    let (status, message) = rejected(oas_for_create(&bytes(&body), NEW_ID));
+    let (status, message) = rejected(oas_for_create(&mut nothing_replaced, &bytes(&body), NEW_ID));
     assert_eq!(status, 400);
     let lines: Vec<&str> = message.lines().collect();
     assert_eq!(
@@ -136,13 +156,13 @@ fn schema_violations_are_listed_in_the_wording_of_the_validator() {
     let mut body = oas();
     body["openapi"] = "2.0".into();
     assert!(
-        rejected(oas_for_create(&bytes(&body), NEW_ID))
+        rejected(oas_for_create(&mut nothing_replaced, &bytes(&body), NEW_ID))
             .1
             .starts_with("openapi: ")
     );
     body["x-tyk-api-gateway"] = json!([]);
     assert!(
-        rejected(oas_for_create(&bytes(&body), NEW_ID))
+        rejected(oas_for_create(&mut nothing_replaced, &bytes(&body), NEW_ID))
             .1
             .contains("x-tyk-api-gateway: Invalid type. Expected: object, given: array")
     );
@@ -154,18 +174,40 @@ fn a_classic_api_is_not_reached_through_the_oas_routes() {
     let text = "the supplied API definition is in OAS format, please use the Tyk classic format for this API";
     let body = bytes(&oas());
     assert_eq!(
-        rejected(oas_for_update(&body, "a1", Some(Format::Classic))),
+        rejected(oas_for_update(
+            &mut nothing_replaced,
+            &body,
+            "a1",
+            Some(Format::Classic)
+        )),
         (400, text.to_owned())
     );
-    assert_eq!(rejected(oas_for_update(&body, "a1", None)).0, 404);
+    assert_eq!(
+        rejected(oas_for_update(&mut nothing_replaced, &body, "a1", None)).0,
+        404
+    );
     let stored = Document::new(Format::Classic, &classic());
     let parameters = OasParameters::default();
     assert_eq!(
-        rejected(oas_for_patch(&body, &parameters, "a1", Some(&stored))).1,
+        rejected(oas_for_patch(
+            &mut nothing_replaced,
+            &body,
+            &parameters,
+            "a1",
+            Some(&stored)
+        ))
+        .1,
         text
     );
     assert_eq!(
-        rejected(oas_for_patch(&body, &parameters, "a1", None)).0,
+        rejected(oas_for_patch(
+            &mut nothing_replaced,
+            &body,
+            &parameters,
+            "a1",
+            None
+        ))
+        .0,
         404
     );
 }
@@ -176,7 +218,7 @@ fn a_classic_create_never_claims_to_be_oas() {
     for spelling in ["is_oas", "IS_OAS"] {
         let mut body = classic();
         body[spelling] = true.into();
-        let accepted = classic_for_create(&bytes(&body), NEW_ID).unwrap();
+        let accepted = classic_for_create(&mut nothing_replaced, &bytes(&body), NEW_ID).unwrap();
         assert_eq!(accepted.classic.value()["is_oas"], false);
         assert!(accepted.oas.is_none());
     }
@@ -187,6 +229,7 @@ fn a_classic_create_never_claims_to_be_oas() {
 fn an_import_must_not_bring_the_extension() {
     assert_eq!(
         rejected(oas_for_import(
+            &mut nothing_replaced,
             &bytes(&oas()),
             &OasParameters::default(),
             NEW_ID
@@ -204,19 +247,23 @@ fn impossible_definitions_are_refused_with_the_known_reasons() {
     let mut body = classic();
     body["graphql"] = json!({"engine": {"data_sources": [{"name": "A"}, {"name": "a "}]}});
     assert_eq!(
-        rejected(classic_for_create(&bytes(&body), NEW_ID)),
+        rejected(classic_for_create(&mut nothing_replaced, &bytes(&body), NEW_ID)),
         (400, "Validation of API Definition failed. Reason: duplicate data source names are not allowed.".to_owned())
     );
     let mut body = classic();
     body["proxy"]["enable_load_balancing"] = true.into();
     assert_eq!(
-        rejected(classic_for_create(&bytes(&body), NEW_ID)),
+        rejected(classic_for_create(&mut nothing_replaced, &bytes(&body), NEW_ID)),
         (400, "Validation of API Definition failed. Reason: all load balancing targets have weight 0, at least one target must have weight > 0.".to_owned())
     );
     let mut body = classic();
     body["enable_ip_whitelisting"] = true.into();
     body["allowed_ips"] = json!(["10.0.0.0/33"]);
-    let (status, message) = rejected(classic_for_create(&bytes(&body), NEW_ID));
+    let (status, message) = rejected(classic_for_create(
+        &mut nothing_replaced,
+        &bytes(&body),
+        NEW_ID,
+    ));
     assert_eq!(status, 400);
     assert!(message.contains("Reason: allowed_ips[0]: "), "{message}");
 }
@@ -227,14 +274,18 @@ fn ids_that_could_not_be_file_names_are_refused() {
         let mut body = classic();
         body["api_id"] = id.into();
         assert_eq!(
-            rejected(classic_for_create(&bytes(&body), NEW_ID)),
+            rejected(classic_for_create(
+                &mut nothing_replaced,
+                &bytes(&body),
+                NEW_ID
+            )),
             (400, "Invalid API ID".to_owned()),
             "{id}"
         );
         let mut body = oas();
         body["x-tyk-api-gateway"]["info"]["id"] = id.into();
         assert_eq!(
-            rejected(oas_for_create(&bytes(&body), NEW_ID)).1,
+            rejected(oas_for_create(&mut nothing_replaced, &bytes(&body), NEW_ID)).1,
             "Invalid API ID"
         );
     }
@@ -244,7 +295,7 @@ fn ids_that_could_not_be_file_names_are_refused() {
 
 #[test]
 fn an_oas_api_is_stored_as_a_pair_whose_halves_agree() {
-    let accepted = oas_for_create(&bytes(&oas()), NEW_ID).unwrap();
+    let accepted = oas_for_create(&mut nothing_replaced, &bytes(&oas()), NEW_ID).unwrap();
     let files = accepted.files(&accepted.id);
     let names: Vec<&str> = files.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(
@@ -464,7 +515,7 @@ fn the_classic_view_of_every_setting_is_the_same_api() {
             b.warnings
         );
         assert!(
-            oas_for_create(&bytes(&document), NEW_ID).is_ok(),
+            oas_for_create(&mut nothing_replaced, &bytes(&document), NEW_ID).is_ok(),
             "{pointer}"
         );
     }
@@ -529,7 +580,11 @@ fn credentials_towards_the_upstream_and_events_have_their_classic_names() {
 fn a_protection_the_classic_half_cannot_express_is_refused() {
     let mut document = oas();
     document["x-tyk-streaming"] = json!({"streams": {}});
-    let (status, message) = rejected(oas_for_create(&bytes(&document), NEW_ID));
+    let (status, message) = rejected(oas_for_create(
+        &mut nothing_replaced,
+        &bytes(&document),
+        NEW_ID,
+    ));
     assert_eq!(status, 400);
     assert!(
         message.contains("GraphQL, MCP or streaming rules"),
@@ -546,7 +601,13 @@ fn an_import_makes_an_active_api_out_of_a_plain_document() {
     let mut plain = public_oas(&oas());
     plain["servers"] =
         json!([{"url": "https://{h}.example/v1", "variables": {"h": {"default": "up"}}}]);
-    let accepted = oas_for_import(&bytes(&plain), &parameters(&[]), NEW_ID).unwrap();
+    let accepted = oas_for_import(
+        &mut nothing_replaced,
+        &bytes(&plain),
+        &parameters(&[]),
+        NEW_ID,
+    )
+    .unwrap();
     let api = parsed(&accepted.classic.value()).api;
     assert_eq!(
         (api.id.as_str(), api.name.as_str(), api.listen_path.as_str()),
@@ -566,7 +627,13 @@ fn an_import_makes_an_active_api_out_of_a_plain_document() {
         ("listenPath", "/in/"),
         ("customDomain", "d.example"),
     ];
-    let accepted = oas_for_import(&bytes(&plain), &parameters(&query), NEW_ID).unwrap();
+    let accepted = oas_for_import(
+        &mut nothing_replaced,
+        &bytes(&plain),
+        &parameters(&query),
+        NEW_ID,
+    )
+    .unwrap();
     let api = parsed(&accepted.classic.value()).api;
     assert_eq!(api.upstream.targets[0].authority, "u:1");
     assert_eq!(
@@ -576,7 +643,12 @@ fn an_import_makes_an_active_api_out_of_a_plain_document() {
 
     // Without any upstream there is nothing to run.
     let plain = public_oas(&oas());
-    let (status, message) = rejected(oas_for_import(&bytes(&plain), &parameters(&[]), NEW_ID));
+    let (status, message) = rejected(oas_for_import(
+        &mut nothing_replaced,
+        &bytes(&plain),
+        &parameters(&[]),
+        NEW_ID,
+    ));
     assert_eq!(status, 400);
     assert!(message.contains("url is required"), "{message}");
 }
@@ -595,18 +667,29 @@ fn query_parameters_switch_protections_on() {
         ("validateRequest", Protection::RequestValidation),
         ("mockResponse", Protection::RequestRouting),
     ] {
-        let accepted =
-            oas_for_import(&bytes(&plain), &parameters(&[up, (key, "true")]), NEW_ID).unwrap();
+        let accepted = oas_for_import(
+            &mut nothing_replaced,
+            &bytes(&plain),
+            &parameters(&[up, (key, "true")]),
+            NEW_ID,
+        )
+        .unwrap();
         let api = parsed(&accepted.classic.value()).api;
         assert_eq!(api.protections, [protection], "{key}");
-        let accepted =
-            oas_for_import(&bytes(&plain), &parameters(&[up, (key, "false")]), NEW_ID).unwrap();
+        let accepted = oas_for_import(
+            &mut nothing_replaced,
+            &bytes(&plain),
+            &parameters(&[up, (key, "false")]),
+            NEW_ID,
+        )
+        .unwrap();
         assert!(
             parsed(&accepted.classic.value()).api.protections.is_empty(),
             "{key}"
         );
     }
     let accepted = oas_for_import(
+        &mut nothing_replaced,
         &bytes(&plain),
         &parameters(&[up, ("authentication", "true")]),
         NEW_ID,
@@ -618,6 +701,7 @@ fn query_parameters_switch_protections_on() {
     };
     assert_eq!(methods.token.unwrap().header.as_deref(), Some("x-key"));
     let accepted = oas_for_import(
+        &mut nothing_replaced,
         &bytes(&plain),
         &parameters(&[up, ("allowList", "true")]),
         NEW_ID,
@@ -631,7 +715,13 @@ fn query_parameters_switch_protections_on() {
     plain["security"] = json!([]);
     let query = parameters(&[up, ("authentication", "true")]);
     assert_eq!(
-        rejected(oas_for_import(&bytes(&plain), &query, NEW_ID)).0,
+        rejected(oas_for_import(
+            &mut nothing_replaced,
+            &bytes(&plain),
+            &query,
+            NEW_ID
+        ))
+        .0,
         400
     );
 }
@@ -644,6 +734,7 @@ fn a_patch_without_the_extension_keeps_the_stored_one() {
     let mut body = public_oas(&oas());
     body["info"]["title"] = "renamed".into();
     let accepted = oas_for_patch(
+        &mut nothing_replaced,
         &bytes(&body),
         &parameters(&[("listenPath", "/b/")]),
         "a1",
@@ -658,6 +749,7 @@ fn a_patch_without_the_extension_keeps_the_stored_one() {
 
     let with_extension = with_switch("server/port", json!(9000));
     let accepted = oas_for_patch(
+        &mut nothing_replaced,
         &bytes(&with_extension),
         &parameters(&[]),
         "a1",
@@ -681,7 +773,7 @@ fn a_token_declared_in_a_query_or_cookie_is_looked_for_there_by_the_classic_half
         document["components"] =
             json!({"securitySchemes": {"s": {"type": "apiKey", "in": place, "name": name}}});
         // Accepting compares the two halves.
-        let accepted = oas_for_create(&bytes(&document), NEW_ID).unwrap();
+        let accepted = oas_for_create(&mut nothing_replaced, &bytes(&document), NEW_ID).unwrap();
         let api = parsed(&accepted.classic.value()).api;
         assert!(
             matches!(api.authentication, Authentication::Required(_)),
@@ -700,7 +792,7 @@ fn alternatives_between_methods_are_not_lost_in_the_classic_half() {
     document["components"] = json!({"securitySchemes": {
         "t": {"type": "apiKey", "in": "header", "name": "K"},
         "b": {"type": "http", "scheme": "basic"}}});
-    let accepted = oas_for_create(&bytes(&document), NEW_ID).unwrap();
+    let accepted = oas_for_create(&mut nothing_replaced, &bytes(&document), NEW_ID).unwrap();
     assert_eq!(
         parsed(&accepted.classic.value()).api.protections,
         [Protection::AuthenticationModes]
@@ -727,24 +819,52 @@ fn versions(query: &[(&str, &str)]) -> VersionParameters {
 fn a_version_needs_a_name_and_a_base_that_can_have_one() {
     let base = parsed(&classic());
     let base = Some((&base, None));
-    assert_eq!(add_version(&versions(&[]), None, false, "n"), Ok(None));
+    assert_eq!(
+        add_version(&mut nothing_replaced, &versions(&[]), None, false, "n"),
+        Ok(None)
+    );
     let query = [("base_api_id", "a1")];
     assert_eq!(
-        rejected(add_version(&versions(&query), base, false, "n")),
+        rejected(add_version(
+            &mut nothing_replaced,
+            &versions(&query),
+            base,
+            false,
+            "n"
+        )),
         (422, "The new version name is required".to_owned())
     );
     let query = [("base_api_id", "a1"), ("new_version_name", "v2")];
     let not_a_base = (400, "a1 is not a valid Base API version".to_owned());
     assert_eq!(
-        rejected(add_version(&versions(&query), None, false, "n")),
+        rejected(add_version(
+            &mut nothing_replaced,
+            &versions(&query),
+            None,
+            false,
+            "n"
+        )),
         not_a_base
     );
     assert_eq!(
-        rejected(add_version(&versions(&query), base, true, "n")),
+        rejected(add_version(
+            &mut nothing_replaced,
+            &versions(&query),
+            base,
+            true,
+            "n"
+        )),
         not_a_base
     );
     assert_eq!(
-        rejected(add_version(&versions(&query), base, false, "n")).1,
+        rejected(add_version(
+            &mut nothing_replaced,
+            &versions(&query),
+            base,
+            false,
+            "n"
+        ))
+        .1,
         "you need to provide a version name for the new Base API: a1"
     );
 }
@@ -761,9 +881,15 @@ fn a_version_is_added_to_a_base_of_either_format_and_listed() {
     oas["x-tyk-api-gateway"]["info"]["id"] = "a1".into();
     for base in [classic(), oas] {
         let base = parsed(&base);
-        let accepted = add_version(&query, Some((&base, None)), false, "b1")
-            .unwrap()
-            .unwrap();
+        let accepted = add_version(
+            &mut nothing_replaced,
+            &query,
+            Some((&base, None)),
+            false,
+            "b1",
+        )
+        .unwrap()
+        .unwrap();
         let base = parsed(&accepted.classic.value());
         let versioning = base.api.versioning.clone().unwrap();
         assert_eq!(versioning.base_name, "v1");
@@ -839,14 +965,91 @@ fn hostile_bodies_never_panic() {
             let body = bytes(&document);
             let plain = bytes(&public_oas(&document));
             let _ = classic_view(&document);
-            let _ = classic_for_create(&body, NEW_ID);
-            let _ = oas_for_create(&body, NEW_ID);
-            let _ = oas_for_update(&body, "a1", Some(Format::Oas));
+            let _ = classic_for_create(&mut nothing_replaced, &body, NEW_ID);
+            let _ = oas_for_create(&mut nothing_replaced, &body, NEW_ID);
+            let _ = oas_for_update(&mut nothing_replaced, &body, "a1", Some(Format::Oas));
             for query in [&query, &OasParameters::default()] {
-                let _ = oas_for_import(&plain, query, NEW_ID);
-                let _ = oas_for_patch(&plain, query, "a1", Some(&stored));
-                let _ = oas_for_patch(&body, query, "a1", Some(&stored));
+                let _ = oas_for_import(&mut nothing_replaced, &plain, query, NEW_ID);
+                let _ = oas_for_patch(&mut nothing_replaced, &plain, query, "a1", Some(&stored));
+                let _ = oas_for_patch(&mut nothing_replaced, &body, query, "a1", Some(&stored));
             }
+        }
+    }
+}
+
+/// What references stand for in the tests below.
+fn values(text: &str) -> Option<Replaced> {
+    let value = match text.strip_prefix("env://")? {
+        "PATH" => "/by-value/",
+        "URL" => "http://10.9.8.7:1/",
+        "BAD" => "no url at all",
+        name => {
+            return Some(Replaced {
+                text: text.to_owned(),
+                values: Vec::new(),
+                notes: vec![format!("the reference `env://{name}` is not set")],
+            });
+        }
+    };
+    Some(Replaced {
+        text: value.to_owned(),
+        values: vec![(text.to_owned(), value.to_owned())],
+        notes: Vec::new(),
+    })
+}
+
+/// A listen path and an upstream by reference are taken for what they stand for, and stored as they are
+/// written, in both files of a pair.
+#[test]
+fn a_definition_is_judged_by_the_values_of_its_references_and_stored_as_it_is_written() {
+    let mut body = classic();
+    body["proxy"] = json!({"listen_path": "env://PATH", "target_url": "env://URL"});
+    let accepted = classic_for_create(&mut values, &bytes(&body), NEW_ID).unwrap();
+    let again = classic_for_update(&mut values, &bytes(&body), "a1", None).unwrap();
+    for accepted in [accepted, again] {
+        let stored = accepted.classic.value();
+        assert_eq!(stored["proxy"]["listen_path"], "env://PATH");
+        assert_eq!(stored["proxy"]["target_url"], "env://URL");
+    }
+    assert_eq!(
+        rejected(classic_for_create(
+            &mut nothing_replaced,
+            &bytes(&body),
+            NEW_ID
+        ))
+        .0,
+        400
+    );
+
+    let mut body = oas();
+    body["x-tyk-api-gateway"]["server"]["listenPath"]["value"] = "env://PATH".into();
+    body["x-tyk-api-gateway"]["upstream"] = json!({"url": "env://URL"});
+    let accepted = oas_for_create(&mut values, &bytes(&body), NEW_ID).unwrap();
+    let stored = accepted.oas.unwrap().value();
+    assert_eq!(stored["x-tyk-api-gateway"]["upstream"]["url"], "env://URL");
+    let stored = accepted.classic.value();
+    assert_eq!(stored["proxy"]["listen_path"], "env://PATH");
+    assert_eq!(stored["proxy"]["target_url"], "env://URL");
+}
+
+/// The reference is named, its value is not.
+#[test]
+fn a_refused_definition_says_which_reference_has_no_value_and_never_the_value() {
+    for (path, url, reason) in [
+        (
+            "env://PATH",
+            "env://MISSING",
+            "the reference `env://MISSING` is not set",
+        ),
+        ("env://PATH", "env://BAD", "(value of env://BAD)"),
+    ] {
+        let mut body = classic();
+        body["proxy"] = json!({"listen_path": path, "target_url": url});
+        let (status, message) = rejected(classic_for_create(&mut values, &bytes(&body), NEW_ID));
+        assert_eq!(status, 400);
+        assert!(message.contains(reason), "{message}");
+        for value in ["no url at all", "10.9.8.7", "/by-value/"] {
+            assert!(!message.contains(value), "{message}");
         }
     }
 }

@@ -13,6 +13,7 @@
 //! This crate knows no TLS: version numbers, cipher names and certificate references leave
 //! it as they were written.
 
+mod causes;
 mod checked;
 mod compound;
 mod document;
@@ -35,6 +36,7 @@ pub mod table;
 mod together;
 mod value;
 
+pub use causes::causes;
 pub use checked::{
     Bridge, Control, Dashboard, Definitions, DnsMonitor, ExpiryMonitor, ExternalProxies,
     ExternalService, ExternalServices, GatewayConfig, Identity, Listen, LogFormat, LogLevel, Logs,

@@ -63,33 +63,56 @@ const CERTIFICATES: [&str; 5] = [
     "security.certificates.mdcb_api",
 ];
 
+/// The key whose members name certificates, by the host they are for.
+const CERTIFICATES_BY_HOST: &str = "security.certificates.upstream";
+
 /// Replaces references to certificates by a path or by PEM text.
 fn certificates(resolver: &mut Resolver, settings: &mut Settings, problems: &mut Vec<Problem>) {
     for key in table::keys().filter(|key| CERTIFICATES.contains(&key.path)) {
         let origin = settings.origin(key.path);
         let mut list = settings.list(key.path);
-        let mut replaced = false;
-        for (at, entry) in list.iter_mut().enumerate() {
-            match resolver.certificate(entry) {
-                None => {}
-                Some(Ok(value)) => {
-                    *entry = value;
-                    replaced = true;
-                }
-                Some(Err(error)) => {
-                    let place = format!("{}[{at}]", key.path);
-                    let message = format!("`{}` {error}", reference_in(entry));
-                    problems.push(Problem::error(origin.clone(), &place, message).accepted(
-                        "a path, PEM text, an id of the certificate store, or a reference such as \
-                             `file://PATH` or `vault://MOUNT/PATH.FIELD`",
-                    ));
-                }
-            }
-        }
-        if replaced {
+        let places = list.iter_mut().enumerate();
+        let places = places.map(|(at, entry)| (format!("{}[{at}]", key.path), entry));
+        if certificates_at(places, resolver, &origin, problems) {
             settings.set(key, Value::List(list), origin);
         }
     }
+    for key in table::keys().filter(|key| key.path == CERTIFICATES_BY_HOST) {
+        let origin = settings.origin(key.path);
+        let mut map = settings.map(key.path);
+        let places = map.iter_mut();
+        let places = places.map(|(host, entry)| (format!("{}.{host}", key.path), entry));
+        if certificates_at(places, resolver, &origin, problems) {
+            settings.set(key, Value::Map(map), origin);
+        }
+    }
+}
+
+/// Replaces references to certificates at some places; whether there were any.
+fn certificates_at<'e>(
+    places: impl Iterator<Item = (String, &'e mut String)>,
+    resolver: &mut Resolver,
+    origin: &Origin,
+    problems: &mut Vec<Problem>,
+) -> bool {
+    let mut replaced = false;
+    for (place, entry) in places {
+        match resolver.certificate(entry) {
+            None => {}
+            Some(Ok(value)) => {
+                *entry = value;
+                replaced = true;
+            }
+            Some(Err(error)) => {
+                let message = format!("`{}` {error}", reference_in(entry));
+                problems.push(Problem::error(origin.clone(), &place, message).accepted(
+                    "a path, PEM text, an id of the certificate store, or a reference such as \
+                     `file://PATH` or `vault://MOUNT/PATH.FIELD`",
+                ));
+            }
+        }
+    }
+    replaced
 }
 
 /// The part of a text that may be shown: the reference, not what stands around a token.

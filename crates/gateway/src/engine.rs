@@ -153,10 +153,11 @@ impl Loader {
                 }
             },
         };
+        self.builder
+            .set_policies(self.policies.read(&mut self.resolver));
         let missed = self.resolver.missed_something();
         self.ask_again = missed.then(|| Instant::now() + ASK_AGAIN);
         let seen = self.seen.insert(seen);
-        self.builder.set_policies(self.policies.read());
         let built = self.builder.build(&seen.files, &seen.unreadable)?;
         Ok((built, seen.files.clone()))
     }

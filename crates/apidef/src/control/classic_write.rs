@@ -3,17 +3,22 @@
 use serde_json::Value;
 
 use crate::classic;
-use crate::control::{Accepted, Rejection, first_reason, is_valid_id};
-use crate::document::{Document, Format, interpret};
+use crate::control::{Accepted, Rejection, is_valid_id, judge};
+use crate::document::Format;
 use crate::json::from_json;
 use crate::members::canonicalise;
 use crate::report::{ErrorKind, Report};
+use crate::substitute::Replace;
 
 /// Checks the body of `POST /apis`. `new_id` (32 hex digits) is used when the body has none.
 ///
 /// # Errors
 /// Tyk's answers to malformed and impossible definitions.
-pub fn classic_for_create(body: &[u8], new_id: &str) -> Result<Accepted, Rejection> {
+pub fn classic_for_create(
+    replace: &mut Replace<'_>,
+    body: &[u8],
+    new_id: &str,
+) -> Result<Accepted, Rejection> {
     let mut value = object(body)?;
     if value
         .get("api_id")
@@ -21,7 +26,7 @@ pub fn classic_for_create(body: &[u8], new_id: &str) -> Result<Accepted, Rejecti
     {
         value["api_id"] = new_id.into();
     }
-    accept(value)
+    accept(replace, value)
 }
 
 /// Checks the body of `PUT /apis/{id}`. `stored` is the format the API has now, `None` when
@@ -30,6 +35,7 @@ pub fn classic_for_create(body: &[u8], new_id: &str) -> Result<Accepted, Rejecti
 /// # Errors
 /// Tyk's answers to malformed, impossible and misdirected definitions.
 pub fn classic_for_update(
+    replace: &mut Replace<'_>,
     body: &[u8],
     path_id: &str,
     stored: Option<Format>,
@@ -44,7 +50,7 @@ pub fn classic_for_update(
     if value.get("api_id").and_then(Value::as_str) != Some(path_id) {
         return Err(Rejection::id_mismatch());
     }
-    accept(value)
+    accept(replace, value)
 }
 
 /// The body in canonical spelling.
@@ -61,15 +67,14 @@ pub(crate) fn object(body: &[u8]) -> Result<Value, Rejection> {
 }
 
 /// Accepts a readable definition.
-pub(crate) fn accept(mut value: Value) -> Result<Accepted, Rejection> {
+pub(crate) fn accept(replace: &mut Replace<'_>, mut value: Value) -> Result<Accepted, Rejection> {
     // A Classic route stores Classic APIs, whatever the body claims.
     value["is_oas"] = false.into();
-    let document = Document::new(Format::Classic, &value);
-    let parsed = interpret(document, value, None).map_err(|errors| {
-        if errors.iter().any(|e| e.kind != ErrorKind::Invalid) {
-            Rejection::malformed()
-        } else {
-            Rejection::invalid(&first_reason(&errors))
+    let (parsed, _) = judge(Format::Classic, &value, replace).map_err(|unusable| {
+        let is_malformed = unusable.errors.iter().any(|e| e.kind != ErrorKind::Invalid);
+        match is_malformed {
+            true => Rejection::malformed(),
+            false => Rejection::invalid(&unusable.reason()),
         }
     })?;
     if !is_valid_id(&parsed.api.id) {

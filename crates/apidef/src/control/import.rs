@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::control::oas_write::{accept, name, object};
+use crate::control::oas_write::{accept, fits_schema, name, object};
 use crate::control::schema::{oas_violations, openapi_violations};
 use crate::control::{Accepted, Rejection};
 use crate::document::{Document, Format};
 use crate::oas::EXTENSION;
+use crate::substitute::Replace;
 
 /// The members of an OpenAPI path item that are operations.
 const METHODS: [&str; 8] = [
@@ -63,6 +64,7 @@ impl OasParameters {
 /// # Errors
 /// Tyk's answers to malformed documents, those with settings already, and schema violations.
 pub fn oas_for_import(
+    replace: &mut Replace<'_>,
     body: &[u8],
     parameters: &OasParameters,
     new_id: &str,
@@ -82,7 +84,7 @@ pub fn oas_for_import(
         "upstream": {},
         "middleware": { "global": { "trafficLogs": { "enabled": true } } },
     });
-    finish(value, parameters, new_id)
+    finish(replace, value, parameters, new_id)
 }
 
 /// Checks the body of `PATCH /apis/oas/{id}`. A body without the gateway's settings keeps
@@ -91,6 +93,7 @@ pub fn oas_for_import(
 /// # Errors
 /// Tyk's answers to malformed and misdirected documents and schema violations.
 pub fn oas_for_patch(
+    replace: &mut Replace<'_>,
     body: &[u8],
     parameters: &OasParameters,
     path_id: &str,
@@ -113,7 +116,7 @@ pub fn oas_for_patch(
             value[extension] = kept.clone();
         }
     }
-    let accepted = finish(value, parameters, path_id)?;
+    let accepted = finish(replace, value, parameters, path_id)?;
     if accepted.id != path_id {
         return Err(Rejection::id_mismatch());
     }
@@ -160,14 +163,19 @@ fn check(violations: &[String]) -> Result<(), Rejection> {
     }
 }
 
-fn finish(mut value: Value, parameters: &OasParameters, id: &str) -> Result<Accepted, Rejection> {
+fn finish(
+    replace: &mut Replace<'_>,
+    mut value: Value,
+    parameters: &OasParameters,
+    id: &str,
+) -> Result<Accepted, Rejection> {
     if !value[EXTENSION].is_object() {
         return Err(Rejection::extension_missing());
     }
     apply(&mut value, parameters)?;
-    check(&oas_violations(&value))?;
+    fits_schema(replace, &value)?;
     name(&mut value, id);
-    accept(value)
+    accept(replace, value)
 }
 
 fn apply(value: &mut Value, parameters: &OasParameters) -> Result<(), Rejection> {

@@ -3,23 +3,29 @@
 use serde_json::Value;
 
 use crate::control::schema::oas_violations;
-use crate::control::{Accepted, Rejection, classic_view, first_reason, is_valid_id};
-use crate::document::{Document, Format, interpret};
+use crate::control::{Accepted, Rejection, Unusable, classic_view, is_valid_id, judge};
+use crate::document::Format;
 use crate::json::from_json;
 use crate::members::canonicalise;
 use crate::oas::{self, EXTENSION};
 use crate::report::Report;
+use crate::source::differences;
+use crate::substitute::{Replace, in_tree_of};
 
 /// Checks the body of `POST /apis/oas`. `new_id` (32 hex digits) is used when the body has
 /// none.
 ///
 /// # Errors
 /// Tyk's answers to malformed documents and schema violations.
-pub fn oas_for_create(body: &[u8], new_id: &str) -> Result<Accepted, Rejection> {
+pub fn oas_for_create(
+    replace: &mut Replace<'_>,
+    body: &[u8],
+    new_id: &str,
+) -> Result<Accepted, Rejection> {
     let mut value = object(body, Rejection::malformed)?;
-    check(&value)?;
+    check(replace, &value)?;
     name(&mut value, new_id);
-    accept(value)
+    accept(replace, value)
 }
 
 /// Checks the body of `PUT /apis/oas/{id}`. `stored` is the format the API has now, `None`
@@ -28,6 +34,7 @@ pub fn oas_for_create(body: &[u8], new_id: &str) -> Result<Accepted, Rejection> 
 /// # Errors
 /// Tyk's answers to malformed and misdirected documents and schema violations.
 pub fn oas_for_update(
+    replace: &mut Replace<'_>,
     body: &[u8],
     path_id: &str,
     stored: Option<Format>,
@@ -41,9 +48,9 @@ pub fn oas_for_update(
         Some(Format::Oas) => {}
     }
     let mut value = object(body, Rejection::malformed)?;
-    check(&value)?;
+    check(replace, &value)?;
     name(&mut value, path_id);
-    let accepted = accept(value)?;
+    let accepted = accept(replace, value)?;
     if accepted.id != path_id {
         return Err(Rejection::id_mismatch());
     }
@@ -63,15 +70,22 @@ pub(crate) fn object(body: &[u8], malformed: fn() -> Rejection) -> Result<Value,
     Ok(value)
 }
 
-fn check(value: &Value) -> Result<(), Rejection> {
+fn check(replace: &mut Replace<'_>, value: &Value) -> Result<(), Rejection> {
     if value.get(EXTENSION).is_none_or(Value::is_null) {
         return Err(Rejection::extension_missing());
     }
-    let violations = oas_violations(value);
+    fits_schema(replace, value)
+}
+
+/// Whether a document fits the schema with the values of its references.
+pub(crate) fn fits_schema(replace: &mut Replace<'_>, value: &Value) -> Result<(), Rejection> {
+    let (value, told) = in_tree_of(value, replace);
+    let violations = oas_violations(&value);
     if violations.is_empty() {
         Ok(())
     } else {
-        Err(Rejection::new(400, violations.join("\n")))
+        let message = told.without_values(&violations.join("\n"));
+        Err(Rejection::new(400, message))
     }
 }
 
@@ -84,17 +98,14 @@ pub(crate) fn name(value: &mut Value, id: &str) {
 }
 
 /// Accepts a document that has passed the schema.
-pub(crate) fn accept(value: Value) -> Result<Accepted, Rejection> {
-    let document = Document::new(Format::Oas, &value);
-    let parsed = interpret(document, value, None)
-        .map_err(|errors| Rejection::invalid(&first_reason(&errors)))?;
+pub(crate) fn accept(replace: &mut Replace<'_>, value: Value) -> Result<Accepted, Rejection> {
+    let refused = |unusable: Unusable| Rejection::invalid(&unusable.reason());
+    let (parsed, has_references) = judge(Format::Oas, &value, replace).map_err(refused)?;
     if !is_valid_id(&parsed.api.id) {
         return Err(Rejection::invalid_id());
     }
-    let projected = classic_view(&parsed.document.value());
-    let classic = Document::new(Format::Classic, &projected);
-    let half = interpret(classic, projected, None)
-        .map_err(|errors| Rejection::invalid(&first_reason(&errors)))?;
+    let projected = classic_view(&value);
+    let (half, _) = judge(Format::Classic, &projected, replace).map_err(refused)?;
     for protection in &parsed.api.protections {
         if !half.api.protections.contains(protection) {
             return Err(Rejection::invalid(&format!(
@@ -107,6 +118,12 @@ pub(crate) fn accept(value: Value) -> Result<Accepted, Rejection> {
         return Err(Rejection::invalid(
             "the Classic file of the pair cannot express this definition's authentication",
         ));
+    }
+    // A reference may stand where the Classic file has something that is made of its value.
+    if has_references && let [first, ..] = differences(&parsed, &half)[..] {
+        return Err(Rejection::invalid(&format!(
+            "the Classic file of the pair cannot express {first} by a reference"
+        )));
     }
     Ok(Accepted {
         id: parsed.api.id,

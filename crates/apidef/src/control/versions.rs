@@ -9,6 +9,7 @@ use crate::control::oas_write::{accept as accept_oas, object as oas_object};
 use crate::control::{Accepted, Rejection};
 use crate::document::{Document, Format, ParsedDefinition};
 use crate::oas::EXTENSION;
+use crate::substitute::Replace;
 
 /// The body of `GET /apis/{id}/versions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -111,6 +112,7 @@ impl VersionParameters {
 /// # Errors
 /// Tyk's answers to missing names and impossible bases.
 pub fn add_version(
+    replace: &mut Replace<'_>,
     parameters: &VersionParameters,
     base: Option<(&ParsedDefinition, Option<&Document>)>,
     is_version: bool,
@@ -152,13 +154,13 @@ pub fn add_version(
             {
                 value[EXTENSION]["info"]["id"] = base.api.id.as_str().into();
             }
-            accept_oas(value).map(Some)
+            accept_oas(replace, value).map(Some)
         }
         None => {
             let mut value = classic_object(base.document.text().as_bytes())?;
             extend_classic(&mut value["definition"], parameters, new_id);
             value["api_id"] = base.api.id.as_str().into();
-            accept_classic(value).map(Some)
+            accept_classic(replace, value).map(Some)
         }
     }
 }

@@ -14,6 +14,8 @@ mod merge;
 
 use std::{collections::HashMap, sync::Arc};
 
+use serde_json::Value;
+
 #[cfg(test)]
 pub(crate) use self::document::POLICY;
 pub use self::{
@@ -23,42 +25,59 @@ pub use self::{
 
 /// The policies in force, by id.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct PolicySet(HashMap<String, Arc<Policy>>);
+pub struct PolicySet {
+    policies: HashMap<String, Arc<Policy>>,
+    /// Those with references to values kept elsewhere, as they are written.
+    written: HashMap<String, Value>,
+}
 
 impl PolicySet {
     /// The policy of an id.
     pub fn get(&self, id: &str) -> Option<&Arc<Policy>> {
-        self.0.get(id)
+        self.policies.get(id)
     }
 
     /// Adds a policy under its id; the one that had it before.
     pub fn insert(&mut self, id: impl Into<String>, policy: Policy) -> Option<Arc<Policy>> {
-        self.0.insert(id.into(), Arc::new(policy))
+        self.policies.insert(id.into(), Arc::new(policy))
+    }
+
+    /// Says how a policy is written whose references have been replaced.
+    pub fn set_written(&mut self, id: impl Into<String>, written: Value) {
+        self.written.insert(id.into(), written);
+    }
+
+    /// How a policy is written, when that is not how it is in force: it has references.
+    pub fn written(&self, id: &str) -> Option<&Value> {
+        self.written.get(id)
     }
 
     /// Every policy, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Policy>)> {
-        self.0.iter().map(|(id, policy)| (id.as_str(), policy))
+        self.policies
+            .iter()
+            .map(|(id, policy)| (id.as_str(), policy))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.policies.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.policies.is_empty()
     }
 }
 
 impl FromIterator<(String, Policy)> for PolicySet {
     fn from_iter<I: IntoIterator<Item = (String, Policy)>>(policies: I) -> Self {
         let policies = policies.into_iter();
-        Self(
-            policies
+        Self {
+            policies: policies
                 .map(|(id, policy)| (id, Arc::new(policy)))
                 .collect(),
-        )
+            written: HashMap::new(),
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::FetchError;
-use super::http::{Access, Server};
+use super::http::{Access, Server, is_false, is_true};
 use super::settings::{Consul, TlsFiles};
 use crate::secret::Secret;
 
@@ -36,9 +36,9 @@ impl Client {
             address if address.is_empty() => ADDRESS.to_owned(),
             address => address,
         };
-        let by_variable = match variable("CONSUL_HTTP_SSL").as_deref() {
-            Some("true" | "1") => "https",
-            _ => "http",
+        let by_variable = match is_true(variable("CONSUL_HTTP_SSL").as_deref()) {
+            true => "https",
+            false => "http",
         };
         let base = match (address.contains("://"), settings.scheme.as_str()) {
             (true, _) => address,
@@ -50,14 +50,7 @@ impl Client {
         if !token.is_empty() {
             fields.push(("x-consul-token", token.as_str()));
         }
-        let mut tls = settings.tls.clone();
-        if tls.ca_file.is_none() && tls.ca_path.is_none() && tls.ca_pem.is_empty() {
-            tls = TlsFiles {
-                ca_file: variable("CONSUL_CACERT").map(Into::into),
-                ca_path: variable("CONSUL_CAPATH").map(Into::into),
-                ..tls
-            };
-        }
+        let tls = with_variables(settings.tls.clone(), variable);
         let login = (!settings.username.is_empty())
             .then_some((settings.username.as_str(), &settings.password));
         let server = Server::new(&Access {
@@ -134,6 +127,24 @@ impl Client {
     pub(super) fn probe(&mut self) -> Result<(), FetchError> {
         self.server.ask(&["v1", "status", "leader"], &[]).map(drop)
     }
+}
+
+/// What the settings leave out of TLS, as the variables of Consul's own tools have it.
+fn with_variables(mut tls: TlsFiles, variable: &dyn Fn(&str) -> Option<String>) -> TlsFiles {
+    if tls.ca_file.is_none() && tls.ca_path.is_none() && tls.ca_pem.is_empty() {
+        tls.ca_file = variable("CONSUL_CACERT").map(Into::into);
+        tls.ca_path = variable("CONSUL_CAPATH").map(Into::into);
+    }
+    let has_pair = tls.cert_file.is_some() || !tls.cert_pem.is_empty();
+    if !has_pair && tls.key_file.is_none() && tls.key_pem.is_empty() {
+        tls.cert_file = variable("CONSUL_CLIENT_CERT").map(Into::into);
+        tls.key_file = variable("CONSUL_CLIENT_KEY").map(Into::into);
+    }
+    if tls.address.is_empty() {
+        tls.address = variable("CONSUL_TLS_SERVER_NAME").unwrap_or_default();
+    }
+    tls.insecure_skip_verify |= is_false(variable("CONSUL_HTTP_SSL_VERIFY").as_deref());
+    tls
 }
 
 fn query<'a>(what: (&'a str, &'a str), datacenter: &'a str) -> Vec<(&'a str, &'a str)> {

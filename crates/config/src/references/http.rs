@@ -4,19 +4,20 @@
 //! a token goes to the server it was given for and to nobody else; no answer's body gets into a
 //! message but the reason that a server gives for refusing.
 
-use std::error::Error as _;
 use std::fs;
 use std::io::Read as _;
 use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use openssl::pkey::PKey;
 use reqwest::Url;
 use reqwest::blocking::{Client, ClientBuilder};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 
 use super::settings::TlsFiles;
+use crate::causes::causes;
 use crate::secret::Secret;
 
 /// No value is larger.
@@ -297,9 +298,10 @@ impl Server {
         if error.is_timeout() {
             return self.slow();
         }
+        let why = causes(error);
         FetchError::Unreachable {
             address: self.address(),
-            reason: causes(error),
+            reason: format!("{why}{}", advice(&why)),
         }
     }
 
@@ -337,23 +339,44 @@ fn reason(body: &[u8]) -> String {
     }
 }
 
-fn causes(error: &reqwest::Error) -> String {
-    let mut said: Vec<String> = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // Causes are often quoted by what they cause.
-        said.retain(|said| !text.contains(said.as_str()));
-        if !said.iter().any(|said| said.contains(&text)) {
-            said.push(text);
-        }
-        cause = error.source();
+/// What to do about a handshake that failed, by the check that it failed at.
+fn advice(why: &str) -> &'static str {
+    let has = |words: &str| why.contains(words);
+    if has("hostname mismatch") || has("IP address mismatch") {
+        "; its certificate is for another name: dial that, or say it in `tls_config.address` \
+         (CONSUL_TLS_SERVER_NAME, VAULT_TLS_SERVER_NAME)"
+    } else if has("certificate has expired") {
+        "; its certificate has to be renewed"
+    } else if has("not yet valid") {
+        "; compare the clocks of both machines"
+    } else if has("certificate verify failed") {
+        "; nobody who is trusted issued its certificate: name the authority in `tls_config.ca_file` \
+         (CONSUL_CACERT, VAULT_CACERT)"
+    } else if has("certificate required") || has("handshake failure") {
+        "; it asks for a client certificate: set `tls_config.cert_file` and `key_file` \
+         (CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY, VAULT_CLIENT_CERT and VAULT_CLIENT_KEY)"
+    } else if has("alert unknown ca") || has("alert bad certificate") {
+        "; it does not trust the authority of the client certificate"
+    } else {
+        ""
     }
-    match said.is_empty() {
-        // Without the URL, whose query may say more than it should.
-        true => "no connection".to_owned(),
-        false => said.join(": "),
-    }
+}
+
+/// Whether a variable switches something on, in the spellings that the servers' own tools take.
+pub(super) fn is_true(value: Option<&str>) -> bool {
+    matches!(value, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
+/// Whether a variable switches something off.
+pub(super) fn is_false(value: Option<&str>) -> bool {
+    matches!(value, Some("0" | "f" | "F" | "false" | "FALSE" | "False"))
+}
+
+/// A private key in the one form that the client takes.
+fn pkcs8(pem: &[u8]) -> Option<Vec<u8>> {
+    // A passphrase would be asked for on the terminal.
+    let key = PKey::private_key_from_pem_callback(pem, |_| Ok(0)).ok()?;
+    key.private_key_to_pem_pkcs8().ok()
 }
 
 fn secured(mut client: ClientBuilder, tls: &TlsFiles) -> Result<ClientBuilder, FetchError> {
@@ -401,13 +424,13 @@ fn secured(mut client: ClientBuilder, tls: &TlsFiles) -> Result<ClientBuilder, F
     };
     match (certificate, key) {
         (Some(certificate), Some(key)) => {
-            let identity =
-                reqwest::Identity::from_pkcs8_pem(&certificate, &key).map_err(|error| {
-                    settings(
-                        "the client certificate (its key has to be PKCS#8 PEM)",
-                        &error,
-                    )
-                })?;
+            let key = pkcs8(&key).ok_or_else(|| {
+                let reason = "the key of the client certificate cannot be used: a private key as PEM \
+                              without a passphrase is expected";
+                FetchError::Settings(reason.to_owned())
+            })?;
+            let identity = reqwest::Identity::from_pkcs8_pem(&certificate, &key)
+                .map_err(|error| settings("the client certificate", &error))?;
             client = client.identity(identity);
         }
         (None, None) => {}

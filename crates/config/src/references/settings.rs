@@ -10,7 +10,7 @@ use crate::settings::Settings;
 use crate::value::{GoDuration, Rejection};
 
 /// Everything references may lead to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct References {
     /// Named texts (`secrets`).
     pub secrets: Vec<(String, Secret)>,

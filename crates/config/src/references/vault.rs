@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 
 use super::FetchError;
-use super::http::{Access, Server};
+use super::http::{Access, Server, is_true};
 use super::settings::{TlsFiles, Vault};
 
 const ADDRESS: &str = "https://127.0.0.1:8200";
@@ -54,6 +54,8 @@ impl Client {
             ca_path: variable("VAULT_CAPATH").map(Into::into),
             cert_file: variable("VAULT_CLIENT_CERT").map(Into::into),
             key_file: variable("VAULT_CLIENT_KEY").map(Into::into),
+            address: variable("VAULT_TLS_SERVER_NAME").unwrap_or_default(),
+            insecure_skip_verify: is_true(variable("VAULT_SKIP_VERIFY").as_deref()),
             ..TlsFiles::default()
         };
         let server = Server::new(&Access {

@@ -31,7 +31,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 use portcullis_apidef::control::Rejection;
-use portcullis_config::{GatewayConfig, Secret};
+use portcullis_config::{GatewayConfig, Resolver, Secret};
 use portcullis_store::Signal;
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -309,12 +309,16 @@ impl ControlApi {
                 let files = self.files.clone().lock_owned().await;
                 let loaded = self.runtime.loaded();
                 let dashboard = self.config.dashboard.use_db_app_configs;
+                let (references, base) = (self.config.references.clone(), self.config.base.clone());
                 let (id, body) = (id.unwrap_or_default().to_owned(), request.body.clone());
                 aside(move || {
                     let writing = Writing {
                         files: &files,
                         loaded: &loaded,
                         dashboard,
+                        // A call is a round of its own: what it is told is no older than itself.
+                        resolver: Resolver::new(references, base, |name| std::env::var(name).ok())
+                            .into(),
                     };
                     writing.answer(change, &id, &body, &query)
                 })

@@ -1,5 +1,5 @@
-//! `/tyk/policies`: policies are shown as they are in force and changed as they are on the disk. A
-//! reload puts a change in force.
+//! `/tyk/policies`: policies are shown as they are in force, references as they are written, and
+//! changed as they are on the disk. A reload puts a change in force.
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -7,6 +7,9 @@ use portcullis_apidef::{
     control::Rejection,
     policies::{Policy, PolicySet},
 };
+
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     answer::{self, Answer},
@@ -24,6 +27,14 @@ pub(super) struct Policies<'p> {
     pub(super) any_id: bool,
 }
 
+/// A policy as it is shown: the values of references are not.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    Written(&'a Value),
+    InForce(&'a Policy),
+}
+
 impl Policies<'_> {
     /// Answers a call. `id` is empty where the path has none.
     pub(super) fn answer(
@@ -35,7 +46,7 @@ impl Policies<'_> {
         match call {
             PolicyCall::List => Ok(self.list()),
             PolicyCall::Show => match self.loaded.get(id) {
-                Some(policy) => Ok(answer::shown(&**policy)),
+                Some(policy) => Ok(answer::shown(&self.shown(id, policy))),
                 None => Err(rejection(StatusCode::NOT_FOUND, "Policy not found")),
             },
             PolicyCall::Add => self.store(&Method::POST, id, body),
@@ -52,10 +63,20 @@ impl Policies<'_> {
         }
     }
 
+    fn shown<'a>(&'a self, id: &str, policy: &'a Policy) -> Shown<'a> {
+        match self.loaded.written(id) {
+            Some(written) => Shown::Written(written),
+            None => Shown::InForce(policy),
+        }
+    }
+
     fn list(&self) -> Answer {
         let mut policies: Vec<_> = self.loaded.iter().collect();
         policies.sort_unstable_by_key(|(id, _)| *id);
-        let policies: Vec<&Policy> = policies.into_iter().map(|(_, policy)| &**policy).collect();
+        let policies: Vec<Shown<'_>> = policies
+            .into_iter()
+            .map(|(id, policy)| self.shown(id, policy))
+            .collect();
         answer::shown(&policies)
     }
 

@@ -7,22 +7,25 @@
 //! - Whoever calls holds the one lock on writing.
 //! - Nothing is written before the whole change has been accepted.
 
+use std::cell::RefCell;
+
 use portcullis_apidef::{
-    DefinitionFile, Format, ParsedDefinition, SourceFile,
+    DefinitionFile, Format, ParsedDefinition, Replaced, SourceFile,
     control::{
         Accepted, OasParameters, Rejection, VersionParameters, add_version, base_id,
         classic_for_create, classic_for_update, file_names, oas_for_create, oas_for_import,
         oas_for_patch, oas_for_update,
     },
-    parse_files,
+    parse_resolved,
 };
+use portcullis_config::Resolver;
 
 use super::{
     answer::{self, Answer},
     endpoint::Change,
     runtime::LoadedSet,
 };
-use crate::definitions::{DefinitionFiles, WriteError};
+use crate::definitions::{DefinitionFiles, Referring, WriteError, replaced};
 
 /// Decoded query parameters.
 pub(super) type Query = Vec<(String, String)>;
@@ -35,6 +38,8 @@ pub(super) struct Writing<'w> {
     pub(super) loaded: &'w LoadedSet,
     /// Definitions come from the Dashboard (`use_db_app_configs`).
     pub(super) dashboard: bool,
+    /// What references stand for, by which a definition is judged.
+    pub(super) resolver: RefCell<Resolver>,
 }
 
 /// What the files of one API say now.
@@ -68,30 +73,54 @@ impl Writing<'_> {
         }
     }
 
+    /// What the references of a definition become.
+    fn values(&self) -> impl FnMut(&str) -> Option<Replaced> + '_ {
+        |text| replaced(&mut self.resolver.borrow_mut(), text)
+    }
+
     fn add(&self, body: &[u8], query: &Query) -> Result<Answer, Rejection> {
         self.refuse_in_dashboard_mode()?;
-        self.create(&classic_for_create(body, &new_id()?)?, query)
+        self.create(
+            &classic_for_create(&mut self.values(), body, &new_id()?)?,
+            query,
+        )
     }
 
     fn add_oas(&self, body: &[u8], query: &Query) -> Result<Answer, Rejection> {
         self.refuse_in_dashboard_mode()?;
-        self.create(&oas_for_create(body, &new_id()?)?, query)
+        self.create(
+            &oas_for_create(&mut self.values(), body, &new_id()?)?,
+            query,
+        )
     }
 
     fn import_oas(&self, body: &[u8], query: &Query) -> Result<Answer, Rejection> {
         self.refuse_in_dashboard_mode()?;
         let parameters = OasParameters::from_query(pairs(query))?;
-        self.create(&oas_for_import(body, &parameters, &new_id()?)?, query)
+        self.create(
+            &oas_for_import(&mut self.values(), body, &parameters, &new_id()?)?,
+            query,
+        )
     }
 
     fn replace(&self, id: &str, body: &[u8]) -> Result<Answer, Rejection> {
         self.refuse_in_dashboard_mode()?;
-        self.modify(&classic_for_update(body, id, self.format(id))?)
+        self.modify(&classic_for_update(
+            &mut self.values(),
+            body,
+            id,
+            self.format(id),
+        )?)
     }
 
     fn replace_oas(&self, id: &str, body: &[u8]) -> Result<Answer, Rejection> {
         self.refuse_in_dashboard_mode()?;
-        self.modify(&oas_for_update(body, id, self.format(id))?)
+        self.modify(&oas_for_update(
+            &mut self.values(),
+            body,
+            id,
+            self.format(id),
+        )?)
     }
 
     fn patch_oas(&self, id: &str, body: &[u8], query: &Query) -> Result<Answer, Rejection> {
@@ -105,7 +134,13 @@ impl Writing<'_> {
                 (None, Ok(parsed)) => Some(&parsed.document),
                 (None, Err(_)) => None,
             });
-        self.modify(&oas_for_patch(body, &parameters, id, document)?)
+        self.modify(&oas_for_patch(
+            &mut self.values(),
+            body,
+            &parameters,
+            id,
+            document,
+        )?)
     }
 
     /// Tyk refuses this in Dashboard mode only for OAS APIs.
@@ -157,7 +192,13 @@ impl Writing<'_> {
             .and_then(|file| Some((parsed(file)?, file.companion.as_ref())));
         let apis = || self.loaded.parsed().map(|(_, parsed)| &parsed.api);
         let is_version = base_id(&parameters.base_api_id, apis()).is_some();
-        let base = add_version(&parameters, base_parts, is_version, &accepted.id)?;
+        let base = add_version(
+            &mut self.values(),
+            &parameters,
+            base_parts,
+            is_version,
+            &accepted.id,
+        )?;
         self.store(accepted)?;
         if let Some(base) = base {
             // Second, so that a base never names a version that is not there.
@@ -221,7 +262,8 @@ impl Writing<'_> {
         let mut names = vec![name.to_owned()];
         names.extend(file_names(&stem).into_iter().filter(|other| other != name));
         let sources: Vec<SourceFile> = self.files.read(&names);
-        let parsed = parse_files(&sources);
+        let referring = Referring::among(&sources, &mut self.resolver.borrow_mut());
+        let parsed = parse_resolved(&sources, referring.resolved());
         let is_api = |name: &str| parsed.iter().find(|file| file.name == name);
         // A file that is no API by itself is the companion of one; an API of another id is not ours.
         let ours = |file: &&SourceFile| {

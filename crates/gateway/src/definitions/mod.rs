@@ -14,7 +14,7 @@ mod write;
 
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use read::{Definitions, ReadError, UnreadableFile};
-pub use resolve::Referring;
+pub use resolve::{Referring, replaced};
 pub use write::{DefinitionFiles, WriteError};
 
 /// Largest definition in bytes.

@@ -37,23 +37,26 @@ impl Referring {
 }
 
 fn resolve(files: &[SourceFile], resolver: &mut Resolver) -> BTreeMap<String, Resolved> {
-    let mut replace = |text: &str| {
-        let substitution = resolver.substitute(text)?;
-        let values = substitution.values.into_iter();
-        Some(Replaced {
-            text: substitution.text.reveal().to_owned(),
-            values: values
-                .map(|(reference, value)| (reference, value.reveal().to_owned()))
-                .collect(),
-            notes: substitution
-                .problems
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-        })
-    };
+    let mut replace = |text: &str| replaced(resolver, text);
     files
         .iter()
         .filter_map(|file| Some((file.name.clone(), Resolved::of(file, &mut replace)?)))
         .collect()
+}
+
+/// A string with its references replaced; `None` when it has none.
+pub fn replaced(resolver: &mut Resolver, text: &str) -> Option<Replaced> {
+    let substitution = resolver.substitute(text)?;
+    let values = substitution.values.into_iter();
+    Some(Replaced {
+        text: substitution.text.reveal().to_owned(),
+        values: values
+            .map(|(reference, value)| (reference, value.reveal().to_owned()))
+            .collect(),
+        notes: substitution
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    })
 }

@@ -9,15 +9,15 @@ use std::{
 };
 
 use portcullis_apidef::{
-    Warning,
+    Resolved, Warning,
     policies::{Policy, PolicyError, PolicySet},
 };
-use portcullis_config::Definitions;
+use portcullis_config::{Definitions, Resolver};
 
 use super::Place;
 use crate::{
     build::{Finding, error, warning},
-    definitions::{Fingerprint, fingerprint},
+    definitions::{Fingerprint, fingerprint, replaced},
 };
 
 /// Largest file in bytes.
@@ -36,6 +36,8 @@ pub struct LoadedPolicies {
 pub struct PolicyReader {
     place: Place,
     stamp: Option<Stamp>,
+    /// The texts with references, and what these stood for.
+    referring: Vec<(String, Resolved)>,
     loaded: LoadedPolicies,
 }
 
@@ -53,6 +55,7 @@ impl PolicyReader {
         Self {
             place: Place::of(definitions),
             stamp: None,
+            referring: Vec::new(),
             loaded: LoadedPolicies::default(),
         }
     }
@@ -62,12 +65,18 @@ impl PolicyReader {
         self.stamp != Some(self.place.stamp())
     }
 
-    /// What is there now.
-    pub fn read(&mut self) -> LoadedPolicies {
+    /// What is there now. References in it are asked for, which takes as long as their sources do.
+    pub fn read(&mut self, resolver: &mut Resolver) -> LoadedPolicies {
         // Taken before reading: a change during it is seen the next time.
         let stamp = self.place.stamp();
-        if self.stamp != Some(stamp) {
-            let mut reading = Reading::default();
+        if self.stamp != Some(stamp) || !self.values_are_the_same(resolver) {
+            let mut reading = Reading {
+                resolver,
+                set: PolicySet::default(),
+                findings: Vec::new(),
+                origins: HashMap::new(),
+                referring: Vec::new(),
+            };
             match &self.place {
                 Place::None => {}
                 Place::File(path) => reading.file(path),
@@ -77,9 +86,16 @@ impl PolicyReader {
                 self.loaded.set = Arc::new(reading.set);
             }
             self.loaded.findings = reading.findings;
+            self.referring = reading.referring;
             self.stamp = Some(stamp);
         }
         self.loaded.clone()
+    }
+
+    fn values_are_the_same(&self, resolver: &mut Resolver) -> bool {
+        self.referring.iter().all(|(text, resolved)| {
+            Resolved::of_json(text, &mut |text| replaced(resolver, text)).as_ref() == Some(resolved)
+        })
     }
 }
 
@@ -102,28 +118,41 @@ impl Place {
     }
 }
 
-#[derive(Default)]
-struct Reading {
+struct Reading<'r> {
+    resolver: &'r mut Resolver,
     set: PolicySet,
     findings: Vec<Finding>,
     /// Which file each policy came from.
     origins: HashMap<String, String>,
+    referring: Vec<(String, Resolved)>,
 }
 
-impl Reading {
+impl Reading<'_> {
     fn file(&mut self, path: &Path) {
-        let place = path.display().to_string();
+        let (place, key) = (path.display().to_string(), "policies.policy_record_name");
         let text = match text(path) {
             Ok(text) => text,
-            Err(cause) => return self.unreadable(&place, "policies.policy_record_name", &cause),
+            Err(cause) => return self.unreadable(&place, key, &cause),
         };
-        let policies = match Policy::all_from_json(&text) {
+        let resolved = self.resolve(&place, &text);
+        let policies = match Policy::all_from_json(live(&text, resolved.as_ref())) {
             Ok(policies) => policies,
-            Err(cause) => return self.unreadable(&place, "policies.policy_record_name", &cause),
+            Err(cause) => {
+                return self.unreadable(&place, key, &hidden(&cause, resolved.as_ref()));
+            }
         };
+        let mut written = match resolved {
+            Some(_) => Policy::all_from_json(&text).unwrap_or_default(),
+            None => Vec::new(),
+        }
+        .into_iter()
+        .collect::<HashMap<_, _>>();
         for (id, policy) in policies {
             let place = format!("{place}: {id}");
-            if let Some(policy) = self.usable(&place, policy) {
+            if let Some(policy) = self.usable(&place, policy, resolved.as_ref()) {
+                if let Some(Ok((written, _))) = written.remove(&id) {
+                    self.is_written(&id, &policy, &written);
+                }
                 self.set.insert(id, policy);
             }
         }
@@ -142,14 +171,16 @@ impl Reading {
         };
         for file in files {
             let place = file.display().to_string();
-            let policy = match text(&file) {
-                Ok(text) => Policy::from_json(&text),
+            let text = match text(&file) {
+                Ok(text) => text,
                 Err(cause) => {
                     self.broken(&place, &cause);
                     continue;
                 }
             };
-            let Some(policy) = self.usable(&place, policy) else {
+            let resolved = self.resolve(&place, &text);
+            let policy = Policy::from_json(live(&text, resolved.as_ref()));
+            let Some(policy) = self.usable(&place, policy, resolved.as_ref()) else {
                 continue;
             };
             let id = policy.key().to_owned();
@@ -161,9 +192,35 @@ impl Reading {
                 );
                 self.broken(&place, &cause);
             } else {
+                if resolved.is_some()
+                    && let Ok((written, _)) = Policy::from_json(&text)
+                {
+                    self.is_written(&id, &policy, &written);
+                }
                 self.origins.insert(id.clone(), place);
                 self.set.insert(id, policy);
             }
+        }
+    }
+
+    /// The text of a file with its references replaced; `None` when it has none.
+    fn resolve(&mut self, place: &str, text: &[u8]) -> Option<Resolved> {
+        // What is no text is told when it is read.
+        let text = std::str::from_utf8(text).ok()?;
+        let resolved = Resolved::of_json(text, &mut |text| replaced(self.resolver, text))?;
+        let notes = resolved.notes().iter();
+        self.findings
+            .extend(notes.map(|note| warning(place, note.clone())));
+        self.referring.push((text.to_owned(), resolved.clone()));
+        Some(resolved)
+    }
+
+    /// Keeps how a policy is written, where that is not how it is in force.
+    fn is_written(&mut self, id: &str, policy: &Policy, written: &Policy) {
+        if policy != written
+            && let Ok(written) = serde_json::to_value(written)
+        {
+            self.set.set_written(id, written);
         }
     }
 
@@ -171,15 +228,18 @@ impl Reading {
         &mut self,
         place: &str,
         policy: Result<(Policy, Vec<Warning>), PolicyError>,
+        resolved: Option<&Resolved>,
     ) -> Option<Policy> {
         match policy {
             Ok((policy, warnings)) => {
-                let warnings = warnings.iter().map(|note| warning(place, note.to_string()));
+                let warnings = warnings
+                    .iter()
+                    .map(|note| warning(place, hidden(note, resolved)));
                 self.findings.extend(warnings);
                 Some(policy)
             }
             Err(cause) => {
-                self.broken(place, &cause);
+                self.broken(place, &hidden(&cause, resolved));
                 None
             }
         }
@@ -195,6 +255,20 @@ impl Reading {
             format!("no policy is in force, keys that have one open nothing (`{key}`): {cause}");
         self.findings.push(error(place, message));
     }
+}
+
+/// What a file says with the values of its references.
+fn live<'t>(text: &'t [u8], resolved: Option<&'t Resolved>) -> &'t [u8] {
+    resolved.map_or(text, |resolved| resolved.text().as_bytes())
+}
+
+/// A message without the values of references.
+fn hidden(message: &impl ToString, resolved: Option<&Resolved>) -> String {
+    let message = message.to_string();
+    resolved.map_or_else(
+        || message.clone(),
+        |resolved| resolved.without_values(&message),
+    )
 }
 
 /// The files of a directory that hold policies, by name.
@@ -232,8 +306,21 @@ mod tests {
         PolicyReader {
             place,
             stamp: None,
+            referring: Vec::new(),
             loaded: LoadedPolicies::default(),
         }
+    }
+
+    /// For whom variables are what their names say.
+    fn resolver() -> Resolver {
+        let base = portcullis_config::BasePaths {
+            working_dir: PathBuf::new(),
+            config_dir: PathBuf::new(),
+        };
+        Resolver::new(portcullis_config::References::default(), base, |name| {
+            name.starts_with("VALUE")
+                .then(|| format!("value of {name}"))
+        })
     }
 
     fn ids(loaded: &LoadedPolicies) -> Vec<String> {
@@ -260,7 +347,7 @@ mod tests {
         ] {
             fs::write(dir.path().join(name), text).unwrap();
         }
-        let loaded = reader(Place::Directory(dir.path().to_owned())).read();
+        let loaded = reader(Place::Directory(dir.path().to_owned())).read(&mut resolver());
         assert_eq!(ids(&loaded), ["5e9d9544a1dcd60001d0ed20", "gold", "silver"]);
         assert_eq!(
             loaded.set.get("gold").unwrap().rate,
@@ -289,7 +376,7 @@ mod tests {
             json!({"gold": {"rate": 1}, "bad": {"rate": "x"}}).to_string(),
         )
         .unwrap();
-        let loaded = reader(Place::File(path)).read();
+        let loaded = reader(Place::File(path)).read(&mut resolver());
         assert_eq!(ids(&loaded), ["gold"]);
         assert!(loaded.findings[0].place.ends_with("policies.json: bad"));
     }
@@ -308,7 +395,7 @@ mod tests {
             ),
             (Place::File(dir.path().to_owned()), "not a regular file"),
         ] {
-            let loaded = reader(place).read();
+            let loaded = reader(place).read(&mut resolver());
             assert!(loaded.set.is_empty());
             let finding = &loaded.findings[0];
             assert!(
@@ -316,7 +403,12 @@ mod tests {
                 "{finding}"
             );
         }
-        assert!(reader(Place::None).read().findings.is_empty());
+        assert!(
+            reader(Place::None)
+                .read(&mut resolver())
+                .findings
+                .is_empty()
+        );
     }
 
     #[test]
@@ -326,7 +418,7 @@ mod tests {
         fs::write(&path, json!({"id": "gold", "rate": 1}).to_string()).unwrap();
         let mut reader = reader(Place::Directory(dir.path().to_owned()));
         assert!(reader.has_changed());
-        let first = reader.read();
+        let first = reader.read(&mut resolver());
         assert!(!reader.has_changed());
         fs::write(
             &path,
@@ -334,9 +426,52 @@ mod tests {
         )
         .unwrap();
         assert!(reader.has_changed());
-        let second = reader.read();
+        let second = reader.read(&mut resolver());
         assert!(Arc::ptr_eq(&first.set, &second.set));
         fs::write(&path, json!({"id": "gold", "rate": 22}).to_string()).unwrap();
-        assert!(!Arc::ptr_eq(&first.set, &reader.read().set));
+        assert!(!Arc::ptr_eq(&first.set, &reader.read(&mut resolver()).set));
+    }
+
+    /// In force with their values, shown as they are written, in either layout.
+    #[test]
+    fn references_in_policies_are_replaced_and_what_is_written_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let gold = json!({"id": "gold", "name": "env://VALUE_A", "tags": ["env://MISSING"]});
+        let plain = json!({"id": "plain", "name": "https://h/"});
+        let path = dir.path().join("gold.json");
+        fs::write(&path, gold.to_string()).unwrap();
+        fs::write(dir.path().join("plain.json"), plain.to_string()).unwrap();
+        let all = dir.path().join("all");
+        fs::write(&all, json!({"gold": gold, "plain": plain}).to_string()).unwrap();
+        for place in [Place::Directory(dir.path().to_owned()), Place::File(all)] {
+            let mut reader = reader(place);
+            let loaded = reader.read(&mut resolver());
+            assert_eq!(loaded.set.get("gold").unwrap().name, "value of VALUE_A");
+            assert_eq!(loaded.set.written("gold").unwrap()["name"], "env://VALUE_A");
+            assert_eq!(loaded.set.written("plain"), None);
+            let told: Vec<_> = loaded.findings.iter().map(ToString::to_string).collect();
+            assert!(told.join("\n").contains("env://MISSING"), "{told:?}");
+            // The same files, and another value.
+            let base = portcullis_config::BasePaths {
+                working_dir: PathBuf::new(),
+                config_dir: PathBuf::new(),
+            };
+            let references = portcullis_config::References::default();
+            let mut other = Resolver::new(references, base, |_| Some("changed".to_owned()));
+            let again = reader.read(&mut other);
+            assert_eq!(again.set.get("gold").unwrap().name, "changed");
+            assert!(Arc::ptr_eq(&again.set, &reader.read(&mut other).set));
+        }
+    }
+
+    #[test]
+    fn no_value_gets_into_a_message_about_a_policy() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = json!({"id": "gold", "rate": "env://VALUE_SECRET"}).to_string();
+        fs::write(dir.path().join("gold.json"), text).unwrap();
+        let loaded = reader(Place::Directory(dir.path().to_owned())).read(&mut resolver());
+        let told = loaded.findings[0].to_string();
+        assert!(loaded.set.is_empty() && told.contains("rate"), "{told}");
+        assert!(!told.contains("value of VALUE_SECRET\""), "{told}");
     }
 }

@@ -28,7 +28,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response};
 use portcullis_apidef::parse_files;
-use portcullis_config::GatewayConfig;
+use portcullis_config::{GatewayConfig, Resolver};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -50,7 +50,7 @@ struct Node {
 
 struct Loader {
     app_path: PathBuf,
-    policies: Mutex<PolicyReader>,
+    policies: Mutex<(PolicyReader, Resolver)>,
     loaded: Mutex<Arc<LoadedSet>>,
     readiness: Mutex<Readiness>,
     reloads: AtomicUsize,
@@ -71,7 +71,9 @@ impl Loader {
             })
         });
         let quarantine = quarantine.collect();
-        let policies = self.policies.lock().unwrap().read();
+        let mut reader = self.policies.lock().unwrap();
+        let (reader, resolver) = &mut *reader;
+        let policies = reader.read(resolver);
         let mut loaded = self.loaded.lock().unwrap();
         *loaded = Arc::new(LoadedSet {
             generation: loaded.generation + 1,
@@ -118,7 +120,10 @@ impl Node {
         change(&mut config);
         let runtime = Arc::new(Loader {
             app_path,
-            policies: Mutex::new(PolicyReader::new(&config.definitions)),
+            policies: Mutex::new((
+                PolicyReader::new(&config.definitions),
+                Resolver::new(config.references.clone(), config.base.clone(), |_| None),
+            )),
             loaded: Mutex::default(),
             readiness: Mutex::new(Readiness::Ready),
             reloads: AtomicUsize::new(0),

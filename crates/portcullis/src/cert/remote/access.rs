@@ -1,13 +1,12 @@
 //! How to reach a gateway's Control API, and what went wrong when it could not be.
 
 use std::{
-    error::Error as _,
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
-use portcullis_config::{GatewayConfig, Secret};
+use portcullis_config::{GatewayConfig, Secret, causes};
 use portcullis_pki::CertificateFacts;
 use reqwest::{Method, Url, blocking::Client, redirect::Policy};
 use serde_json::Value;
@@ -392,25 +391,6 @@ fn is_loopback(url: &Url) -> bool {
                 .parse::<IpAddr>()
                 .is_ok_and(|address| address.is_loopback())
     })
-}
-
-/// What an error says, then what its causes add.
-pub(super) fn causes(error: &reqwest::Error) -> String {
-    let mut said: Vec<String> = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // Causes are often quoted by what they cause.
-        said.retain(|said| !text.contains(said.as_str()));
-        if !said.iter().any(|said| said.contains(&text)) {
-            said.push(text);
-        }
-        cause = error.source();
-    }
-    match said.is_empty() {
-        true => error.to_string(),
-        false => said.join(": "),
-    }
 }
 
 #[cfg(test)]

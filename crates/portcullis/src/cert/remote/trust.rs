@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use portcullis_config::causes;
 use portcullis_pki::pem::Bundle;
 use reqwest::blocking::ClientBuilder;
 
@@ -12,7 +13,7 @@ use super::{
         input::{self, Key},
         note,
     },
-    access::{RemoteError, causes},
+    access::RemoteError,
 };
 
 /// Whom the client trusts and what it shows.
