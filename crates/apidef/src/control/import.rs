@@ -175,7 +175,7 @@ fn finish(
     apply(&mut value, parameters)?;
     fits_schema(replace, &value)?;
     name(&mut value, id);
-    accept(replace, value)
+    accept(replace, &value)
 }
 
 fn apply(value: &mut Value, parameters: &OasParameters) -> Result<(), Rejection> {

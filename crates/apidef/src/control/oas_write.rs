@@ -25,7 +25,7 @@ pub fn oas_for_create(
     let mut value = object(body, Rejection::malformed)?;
     check(replace, &value)?;
     name(&mut value, new_id);
-    accept(replace, value)
+    accept(replace, &value)
 }
 
 /// Checks the body of `PUT /apis/oas/{id}`. `stored` is the format the API has now, `None`
@@ -50,7 +50,7 @@ pub fn oas_for_update(
     let mut value = object(body, Rejection::malformed)?;
     check(replace, &value)?;
     name(&mut value, path_id);
-    let accepted = accept(replace, value)?;
+    let accepted = accept(replace, &value)?;
     if accepted.id != path_id {
         return Err(Rejection::id_mismatch());
     }
@@ -98,13 +98,13 @@ pub(crate) fn name(value: &mut Value, id: &str) {
 }
 
 /// Accepts a document that has passed the schema.
-pub(crate) fn accept(replace: &mut Replace<'_>, value: Value) -> Result<Accepted, Rejection> {
+pub(crate) fn accept(replace: &mut Replace<'_>, value: &Value) -> Result<Accepted, Rejection> {
     let refused = |unusable: Unusable| Rejection::invalid(&unusable.reason());
-    let (parsed, has_references) = judge(Format::Oas, &value, replace).map_err(refused)?;
+    let (parsed, has_references) = judge(Format::Oas, value, replace).map_err(refused)?;
     if !is_valid_id(&parsed.api.id) {
         return Err(Rejection::invalid_id());
     }
-    let projected = classic_view(&value);
+    let projected = classic_view(value);
     let (half, _) = judge(Format::Classic, &projected, replace).map_err(refused)?;
     for protection in &parsed.api.protections {
         if !half.api.protections.contains(protection) {

@@ -154,7 +154,7 @@ pub fn add_version(
             {
                 value[EXTENSION]["info"]["id"] = base.api.id.as_str().into();
             }
-            accept_oas(replace, value).map(Some)
+            accept_oas(replace, &value).map(Some)
         }
         None => {
             let mut value = classic_object(base.document.text().as_bytes())?;

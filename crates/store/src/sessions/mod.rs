@@ -3,7 +3,9 @@
 //! ```text
 //! lookup         which names a presented token may be stored under
 //! lifetime       how long an entry lives
-//! keys           one key: read, written, removed; its counters
+//! key            which entry a key has
+//! keys           the entries of keys: read, written, removed, listed
+//! counters       the counters of a key
 //! organisations  limits of whole organisations
 //! ```
 //!
@@ -14,20 +16,21 @@
 //! - Every change is told to all nodes, under every name a node may remember the key by.
 //! - No error and no log holds a whole token.
 
+mod counters;
+mod key;
 mod keys;
 mod lifetime;
 mod lookup;
 mod organisations;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use portcullis_apidef::session::Session;
 use portcullis_config::Identity;
 
-pub use self::{
-    keys::{Key, Write},
-    lifetime::ApiLifetime,
-};
+pub use self::{key::Key, keys::Write, lifetime::ApiLifetime};
 use crate::{
     Engine, Signals, StoreError,
     hash::HashFunction,
