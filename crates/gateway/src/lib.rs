@@ -29,6 +29,7 @@ mod snapshot;
 mod stores;
 mod timers;
 mod transport;
+mod whole_file;
 mod worker;
 
 pub use build::{BuildError, Finding};

@@ -7,6 +7,7 @@
 //! certificates  the certificate store: ids, upload rules, keys at rest
 //! hash          hashes of names and passwords, as a Tyk fleet computes them
 //! token         names of keys: tokens, their hashes, their Redis names
+//! now           the time, as certificates and sessions have it
 //! password      passwords of basic authentication
 //! sessions      keys and organisation sessions: found, written, removed
 //! signals       what nodes tell each other
@@ -18,6 +19,7 @@ pub mod certificates;
 pub mod engine;
 mod error;
 pub mod hash;
+mod now;
 pub mod password;
 pub mod sessions;
 pub mod signals;

@@ -15,6 +15,27 @@ fn a_secret_may_be_a_reference_in_file_or_environment() {
     assert_eq!(config.key_passphrase().reveal(), "from map");
 }
 
+/// Lists and the map of those for upstreams; a path, an id and PEM stay as they are.
+#[test]
+fn certificates_may_be_references_wherever_the_file_names_them() {
+    let config = Site::with(
+        r#"{"secrets": {"pem": "from map"}, "security": {"certificates": {
+            "apis": ["secrets://pem", "an-id"],
+            "upstream": {"up.test": "secrets://pem", "*": "a/path.pem"}}}}"#,
+    )
+    .config();
+    let of = |host: &str| {
+        let mut known = config.security.upstream_certificates.iter();
+        known
+            .find(|(known, _)| known == host)
+            .map(|(_, reference)| reference.as_str())
+    };
+    assert_eq!(
+        (of("up.test"), of("*")),
+        (Some("from map"), Some("a/path.pem"))
+    );
+}
+
 #[test]
 fn a_reference_that_leads_nowhere_stops_the_start() {
     for text in [

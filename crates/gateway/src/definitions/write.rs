@@ -1,23 +1,13 @@
 //! Writing to `app_path`, one whole file at a time.
 //!
-//! A file is written beside its place under a hidden name, brought to the disk, and then given
-//! its name. Whatever fails before that leaves the old file as it was.
-//!
 //! Invariant: no name leads out of the directory, wherever it came from.
 
-use std::{
-    fs::{self, File, Permissions},
-    io::{self, Write},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf};
 
 use portcullis_apidef::{SourceFile, parse_definition};
 
 use super::{MAX_DEFINITION, is_definition};
-
-/// Longest name of a file; with what we add while writing it fits what file systems allow.
-const MAX_NAME: usize = 200;
+use crate::whole_file::{self, MAX_NAME};
 
 /// Writes the definitions of a directory.
 #[derive(Debug, Clone)]
@@ -114,7 +104,7 @@ impl DefinitionFiles {
             }
         }
         if any {
-            self.settle();
+            whole_file::settle(&self.app_path);
         }
         Ok(any)
     }
@@ -171,42 +161,11 @@ impl DefinitionFiles {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
-        let path = self.app_path.join(name);
-        self.try_replace(&path, name, bytes)
-            .map_err(|source| WriteError::Io {
-                path,
-                action: "written",
-                source,
-            })?;
-        self.settle();
-        Ok(())
-    }
-
-    fn try_replace(&self, path: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-        // The permissions of the file that is replaced, else what the process's mask leaves.
-        let old = fs::metadata(path)
-            .ok()
-            .map(|metadata| metadata.permissions());
-        let mut file = tempfile::Builder::new()
-            .prefix(&format!(".{name}."))
-            .suffix(".tmp")
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(&self.app_path)?;
-        file.write_all(bytes)?;
-        if let Some(permissions) = old {
-            file.as_file().set_permissions(permissions)?;
-        }
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    }
-
-    /// Brings new names to the disk. Not every file system can, and then the file itself, which
-    /// is safe, must do.
-    fn settle(&self) {
-        if let Err(error) = File::open(&self.app_path).and_then(|directory| directory.sync_all()) {
-            tracing::debug!(directory = %self.app_path.display(), %error, "directory not synchronised");
-        }
+        whole_file::replace(&self.app_path, name, bytes).map_err(|source| WriteError::Io {
+            path: self.app_path.join(name),
+            action: "written",
+            source,
+        })
     }
 }
 
@@ -233,6 +192,8 @@ fn written_id(value: &serde_json::Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path};
+
     use super::*;
 
     fn file(name: &str, text: &str) -> SourceFile {

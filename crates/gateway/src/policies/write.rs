@@ -1,19 +1,12 @@
 //! Writing policies, one file each.
 
-use std::{
-    fs::{self, File, Permissions},
-    io::{self, Write},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf};
 
 use portcullis_apidef::policies::Policy;
 use portcullis_config::{BasePaths, Definitions};
 
 use super::read::{files, text};
-
-/// Longest name of a file; with what we add while writing it fits what file systems allow.
-const MAX_NAME: usize = 200;
+use crate::whole_file::{self, MAX_NAME};
 
 /// The directory policies are written to.
 #[derive(Debug, Clone)]
@@ -72,7 +65,7 @@ impl PolicyFiles {
         };
         let text = serde_json::to_string_pretty(policy)
             .map_err(|error| failed(io::Error::other(error)))?;
-        self.replace(&path, &name, text.as_bytes()).map_err(failed)
+        whole_file::replace(&self.0, &name, text.as_bytes()).map_err(failed)
     }
 
     /// Deletes a policy.
@@ -102,25 +95,6 @@ impl PolicyFiles {
             .find(is_there);
         let name = found.and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
         Ok(name.unwrap_or(own))
-    }
-
-    fn replace(&self, path: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-        // The permissions of the file that is replaced, else what the process's mask leaves.
-        let old = fs::metadata(path).ok().map(|file| file.permissions());
-        let mut file = tempfile::Builder::new()
-            .prefix(&format!(".{name}."))
-            .suffix(".tmp")
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(&self.0)?;
-        file.write_all(bytes)?;
-        if let Some(permissions) = old {
-            file.as_file().set_permissions(permissions)?;
-        }
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        // Not every file system can, and then the file itself, which is safe, must do.
-        let _ = File::open(&self.0).and_then(|directory| directory.sync_all());
-        Ok(())
     }
 }
 

@@ -18,16 +18,13 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use portcullis_config::Secret;
 use portcullis_pki::{Entry, EntryError, KeyKind, Upload, UploadError, wiped::Wiped};
 
-use crate::{Condition, Engine, Lifetime, Signal, Signals, StoreError};
+use crate::{Condition, Engine, Lifetime, Signal, Signals, StoreError, now::now};
 
 /// Entries that are read and taken apart at a time, so that a listing of any length needs little memory.
 const BATCH: usize = 256;
@@ -316,12 +313,4 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
         // The runtime is ending, and whoever waits with it.
         Err(_) => std::future::pending().await,
     }
-}
-
-fn now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-        })
 }

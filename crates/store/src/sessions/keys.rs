@@ -1,13 +1,12 @@
 //! The entries of keys: read, written, removed, listed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use portcullis_apidef::session::Session;
 
 use super::{ApiLifetime, Key, Sessions, counters, lifetime, parse};
 use crate::{
     Condition, Signal, StoreError,
+    now::now,
     token::{self, SESSION_PREFIX},
 };
 
@@ -145,10 +144,4 @@ impl Sessions {
             );
         }
     }
-}
-
-fn now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs().try_into().unwrap_or(i64::MAX))
 }
