@@ -1,11 +1,11 @@
 //! Clients with certificates: one request, and what became of it, be it an alert or an answer.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use openssl::{
     asn1::Asn1Time,
     hash::MessageDigest,
-    ssl::{ErrorCode, SslVersion},
+    ssl::{ErrorCode, SslStream, SslVersion},
     x509::X509,
 };
 use portcullis_pki::make::{self, Algorithm, Pair, Role, Template};
@@ -167,12 +167,23 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// The connection, once hands are shaken.
+    ///
+    /// # Errors
+    /// [`Refused`] when the handshake fails.
+    ///
+    /// # Panics
+    /// When there is no connection at all.
+    pub fn connect(&self) -> Result<SslStream<TcpStream>, Refused> {
+        self.client().connect(self.address)
+    }
+
     /// What becomes of a GET.
     ///
     /// # Panics
     /// When there is no connection at all, or the answer is no HTTP.
     pub fn get(&self, path: &str) -> Outcome {
-        let mut stream = match self.client().connect(self.address) {
+        let mut stream = match self.connect() {
             Ok(stream) => stream,
             Err(refused) => return refused.alert.map_or(Outcome::Closed, Outcome::Alert),
         };
@@ -264,15 +275,28 @@ pub fn early(name: &str) -> Pair {
     outside(name, 1, 30)
 }
 
+/// A self-signed client pair that is valid for so many seconds more.
+///
+/// # Panics
+/// When the library cannot make it.
+pub fn expiring(name: &str, seconds: i64) -> Pair {
+    between(name, -86_400, seconds)
+}
+
 /// A self-signed client pair that is valid from and until so many days from now.
 fn outside(name: &str, from: i64, to: i64) -> Pair {
+    between(name, from * 86_400, to * 86_400)
+}
+
+/// The same in seconds.
+fn between(name: &str, from: i64, to: i64) -> Pair {
     let Pair {
         certificate: template,
         key,
     } = self_signed(name);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = i64::try_from(now.expect("after 1970").as_secs()).expect("a time");
-    let at = |days: i64| Asn1Time::from_unix(now + days * 86_400).expect("a time");
+    let at = |seconds: i64| Asn1Time::from_unix(now + seconds).expect("a time");
     let build = || -> Result<X509, openssl::error::ErrorStack> {
         let mut builder = X509::builder()?;
         builder.set_version(2)?;

@@ -104,6 +104,12 @@ impl Client {
         }
     }
 
+    /// SHA-256 of its certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.chain.fingerprint()
+    }
+
     /// Whether a list lets this client pass now.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ mod snapshot;
 mod stores;
 mod timers;
 mod transport;
+mod watch;
 mod whole_file;
 mod worker;
 

@@ -25,6 +25,7 @@ use crate::{
     settings::Settings,
     snapshot::Snapshot,
     timers::Timers,
+    watch::{self, Watch},
 };
 
 /// How often idle upstream connections are looked at.
@@ -62,6 +63,8 @@ pub struct Worker {
     pub control: ControlLink,
     /// Who may call, and how often.
     pub access: AccessLink,
+    /// What is open for clients that may lose the right to it.
+    pub watch: Watch,
     live: Arc<Live>,
     held: RefCell<Rc<Held>>,
     pools: RefCell<Vec<Option<Rc<Pool>>>>,
@@ -213,6 +216,7 @@ async fn work(seed: WorkerSeed) {
         access_log: seed.access_log,
         control: seed.control,
         access: seed.access,
+        watch: Watch::default(),
         live: seed.live,
         held: RefCell::new(held),
         pools: RefCell::default(),
@@ -224,6 +228,7 @@ async fn work(seed: WorkerSeed) {
     let timers = worker.timers.clone();
     tokio::task::spawn_local(async move { timers.sweep().await });
     tokio::task::spawn_local(keep_house(worker.clone()));
+    tokio::task::spawn_local(watch::keep(worker.clone()));
 
     let mut orders = seed.orders;
     let mut accepting: HashMap<u16, tokio::task::JoinHandle<()>> = HashMap::new();

@@ -14,6 +14,7 @@ use super::{
     share::Counted,
     window::Millis,
 };
+use crate::watch::Reading;
 
 /// A worker's side of [`Access`].
 pub struct AccessLink {
@@ -144,6 +145,18 @@ impl AccessLink {
         let work = async move { access.find(&org, &presented, &policies).await };
         // A defect there must not let anybody in.
         self.runtime.spawn(work).await.unwrap_or(Lookup::Away)
+    }
+
+    /// What the store says now of a session in use.
+    pub async fn read_again(
+        &self,
+        session: &Arc<LiveSession>,
+        policies: &Arc<PolicySet>,
+    ) -> Reading {
+        let (access, session) = (self.access.clone(), session.clone());
+        let policies = policies.clone();
+        let work = async move { access.read_again(&session, &policies).await };
+        self.runtime.spawn(work).await.unwrap_or(Reading::Unknown)
     }
 
     pub(super) async fn verify(

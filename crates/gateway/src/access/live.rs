@@ -20,6 +20,8 @@ use super::window::{Millis, Window};
 
 /// A session in use.
 pub struct LiveSession {
+    /// What follows `apikey-` in its name in the store.
+    pub name: String,
     /// What it opens.
     pub access: Access,
     /// What its counters are named after, without what stands before it.

@@ -69,7 +69,7 @@ use self::{
     share::Share,
     window::Clock,
 };
-use crate::stores::Stores;
+use crate::{stores::Stores, watch::Reading};
 
 /// Most sessions looked up at once: a flood of unknown tokens waits in line instead of drowning the
 /// store.
@@ -256,9 +256,26 @@ impl Access {
         Lookup::Found(session)
     }
 
+    /// What the store says of a session now.
+    async fn read_again(&self, known: &LiveSession, policies: &Arc<PolicySet>) -> Reading {
+        match self.sessions.stored(&known.name).await {
+            Ok(None) => Reading::Gone,
+            Ok(Some(stored)) => {
+                let (name, now) = (&known.name, self.clock.now());
+                let session =
+                    self.prepare(name, stored, &known.masked, policies, now, Some(known));
+                session.map_or(Reading::Gone, |session| Reading::Session(Arc::new(session)))
+            }
+            Err(error) => {
+                tracing::debug!(%error, key = known.masked, "a key in use could not be read again");
+                Reading::Unknown
+            }
+        }
+    }
+
     fn renew(&self, known: &LiveSession, policies: &Arc<PolicySet>) -> Option<LiveSession> {
         self.prepare(
-            &known.counted_as,
+            &known.name,
             known.stored.clone(),
             &known.masked,
             policies,
@@ -304,6 +321,7 @@ impl Access {
             })
             .collect();
         Some(LiveSession {
+            name: name.to_owned(),
             access,
             counted_as,
             rates,

@@ -29,6 +29,7 @@ use crate::{
     snapshot::Service,
     timers::Deadline,
     transport::Transport,
+    watch::Admission,
     worker::Worker,
 };
 
@@ -117,6 +118,7 @@ async fn request(
                 &mut reader,
                 &mut writer,
                 &mut record,
+                peer,
                 read,
                 deadline,
             )
@@ -249,6 +251,7 @@ async fn answer(
     reader: &mut Reader,
     writer: &mut Writer,
     record: &mut Record,
+    peer: &Rc<Peer>,
     read: Read,
     deadline: &mut Deadline,
 ) -> After {
@@ -280,13 +283,22 @@ async fn answer(
         }
         Plan::Forward(job) => {
             client.quota = job.quota;
-            match proxy::forward(worker, &job, &mut client, record, deadline).await {
+            let admission = Admission {
+                peer: peer.clone(),
+                api: job.api.clone(),
+                session: job.session.clone(),
+            };
+            let forward = proxy::forward(worker, &job, &mut client, record, deadline);
+            let Ok(forwarded) = worker.watch.until_revoked(admission.clone(), forward).await else {
+                return After::Drop;
+            };
+            match forwarded {
                 Forwarded::Answered => None,
                 Forwarded::Refused(answer) => {
                     client.answer(&answer);
                     None
                 }
-                Forwarded::Switched(upstream) => Some(upstream),
+                Forwarded::Switched(upstream) => Some((upstream, admission)),
                 Forwarded::Broken => {
                     give_up(worker, transport, writer).await;
                     return After::Drop;
@@ -303,7 +315,7 @@ async fn answer(
     };
     match switched {
         None => finish(worker, transport, writer, after, deadline).await,
-        Some(upstream) => {
+        Some((upstream, admission)) => {
             if poll_fn(|cx| writer.poll_flush(transport, cx))
                 .await
                 .is_err()
@@ -315,6 +327,7 @@ async fn answer(
                 transport,
                 std::mem::take(&mut reader.chunk),
                 upstream,
+                admission,
                 record,
             ))
             .await
@@ -358,12 +371,14 @@ async fn switch(
     client: &mut Transport,
     early: Chunk,
     upstream: Box<Http1Upstream>,
+    admission: Admission,
     record: &mut Record,
 ) -> After {
     let (mut upstream, upstream_early) = upstream.into_parts();
     record.end(worker);
     // How such a connection ends is between the two sides; there is nobody left to tell.
-    let _ = tunnel::relay(client, early, &mut upstream, upstream_early).await;
+    let relay = tunnel::relay(client, early, &mut upstream, upstream_early);
+    let _ = worker.watch.until_revoked(admission, relay).await;
     After::Drop
 }
 

@@ -27,6 +27,7 @@ use crate::{
     },
     snapshot::Service,
     transport::Transport,
+    watch::{Admission, Revoked},
     worker::Worker,
 };
 
@@ -176,10 +177,20 @@ async fn stream(
         Plan::Forward(job) => {
             client.quota = job.quota;
             let deadline = &mut worker.timers.never();
-            match proxy::forward(worker, &job, &mut client, &mut record, deadline).await {
-                Forwarded::Answered => Ok(()),
-                Forwarded::Refused(answer) => client.answer(&answer),
-                Forwarded::Switched(_) | Forwarded::Broken => {
+            let admission = Admission {
+                peer: peer.clone(),
+                api: job.api.clone(),
+                session: job.session.clone(),
+            };
+            let forward = proxy::forward(worker, &job, &mut client, &mut record, deadline);
+            match worker.watch.until_revoked(admission, forward).await {
+                Err(Revoked) => {
+                    client.reset(Reason::CANCEL);
+                    Ok(())
+                }
+                Ok(Forwarded::Answered) => Ok(()),
+                Ok(Forwarded::Refused(answer)) => client.answer(&answer),
+                Ok(Forwarded::Switched(_) | Forwarded::Broken) => {
                     client.reset(Reason::INTERNAL_ERROR);
                     Ok(())
                 }

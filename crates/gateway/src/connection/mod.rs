@@ -71,33 +71,23 @@ pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, 
         },
     };
 
+    let http2_only = listener.protocol == Protocol::H2c;
+    let http2_chosen = negotiated.as_ref().is_some_and(|facts| facts.http2);
+    let peer = Peer {
+        address,
+        address_text: address.to_string().into(),
+        tls: negotiated,
+        client: client.map(Client::new),
+        listener: port,
+    };
     match &*listener.service {
         Service::Tcp { .. } => {
-            let server_name = negotiated
-                .as_ref()
-                .and_then(|facts| facts.server_name.clone());
             drop(held);
-            let client = client.map(Client::new);
-            Box::pin(tcp::serve(
-                worker,
-                transport,
-                port,
-                server_name.as_deref(),
-                client,
-            ))
-            .await;
+            Box::pin(tcp::serve(worker, transport, port, peer)).await;
         }
         Service::Http(_) => {
-            let http2_only = listener.protocol == Protocol::H2c;
-            let http2_chosen = negotiated.as_ref().is_some_and(|facts| facts.http2);
             drop(held);
-            let peer = Rc::new(Peer {
-                address,
-                address_text: address.to_string().into(),
-                tls: negotiated,
-                client: client.map(Client::new),
-                listener: port,
-            });
+            let peer = Rc::new(peer);
             let early = if http2_chosen || http2_only || peer.tls.is_some() {
                 http2_chosen.then(Chunk::new)
             } else {

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use portcullis_tls::buffer::Chunk;
 
 use crate::{
-    clients::{self, Client},
-    proxy::{pool, tunnel},
+    clients,
+    proxy::{pool, tunnel, view::Peer},
     snapshot::Service,
     transport::Transport,
+    watch::Admission,
     worker::Worker,
 };
 
@@ -17,8 +18,7 @@ pub(super) async fn serve(
     worker: &Rc<Worker>,
     mut transport: Transport,
     port: u16,
-    server_name: Option<&str>,
-    client: Option<Client>,
+    peer: Peer,
 ) {
     let held = worker.snapshot();
     let Some(Service::Tcp { table, apis }) =
@@ -26,6 +26,7 @@ pub(super) async fn serve(
     else {
         return;
     };
+    let server_name = peer.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
     let api = table
         .pick(server_name)
         .and_then(|route| apis.get(route.api_id()))
@@ -35,11 +36,10 @@ pub(super) async fn serve(
         tracing::info!(port, server_name, "no TCP service for this connection");
         return;
     };
-    let encrypted = matches!(transport, Transport::Tls(_));
     if let Some(list) = &api.clients
-        && let Err(barred) = clients::admit(list, encrypted, client.as_ref())
+        && let Err(barred) = clients::admit(list, peer.tls.is_some(), peer.client.as_ref())
     {
-        tracing::info!(prefix = "access", port, api_id = %api.api.id, "connection refused: {barred}");
+        tracing::info!(prefix = "access", client = %peer.address, port, api_id = %api.api.id, "connection refused: {barred}");
         return;
     }
     let endpoint = &api.endpoints[worker.next_turn() % api.endpoints.len()];
@@ -50,7 +50,16 @@ pub(super) async fn serve(
             return;
         }
     };
-    match tunnel::relay(&mut transport, Chunk::new(), &mut upstream, Chunk::new()).await {
+    let admission = Admission {
+        peer: Rc::new(peer),
+        api: api.clone(),
+        session: None,
+    };
+    let relay = tunnel::relay(&mut transport, Chunk::new(), &mut upstream, Chunk::new());
+    let Ok(relayed) = worker.watch.until_revoked(admission, relay).await else {
+        return;
+    };
+    match relayed {
         Ok(moved) => {
             tracing::debug!(api_id = %api.api.id, up = moved.up, down = moved.down, "TCP connection ended");
         }

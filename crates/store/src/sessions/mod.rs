@@ -103,6 +103,17 @@ impl Sessions {
             .await
     }
 
+    /// The session of this name, which is what follows `apikey-`.
+    ///
+    /// # Errors
+    /// As [`Sessions::find`].
+    pub async fn stored(&self, name: &str) -> Result<Option<Session>, StoreError> {
+        let names = [format!("{SESSION_PREFIX}{name}")];
+        let mut values = self.0.engine.get_many(&names).await?;
+        let value = values.pop().flatten();
+        value.map(|value| parse(name, &value)).transpose()
+    }
+
     /// The name a node remembers a session under, by what was presented. Changes of a key name all
     /// of these.
     pub fn cached_name(&self, presented: &str) -> String {
