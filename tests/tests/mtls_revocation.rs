@@ -60,7 +60,10 @@ fn an_open_exchange_ends_when_its_client_leaves_the_list() {
     gateway.reload();
     assert_eq!(ends.join().unwrap(), Outcome::Closed);
     let line = gateway.wait_log("open exchange ended");
-    assert!(line.contains(&certs::fingerprint(&gone.certificate)), "{line}");
+    assert!(
+        line.contains(&certs::fingerprint(&gone.certificate)),
+        "{line}"
+    );
     echo.release();
     assert_eq!(goes_on.join().unwrap().status(), 200);
 }
@@ -91,7 +94,11 @@ fn an_open_exchange_ends_when_the_stored_certificate_or_the_key_is_deleted() {
     });
     let key = gateway.put_key("mykey", &session(&["k"], json!({})));
     let by_certificate = held(&echo, call(&gateway).with(&[client]), "/a/held");
-    let by_key = held(&echo, call(&gateway).field("Authorization", "mykey"), "/k/held");
+    let by_key = held(
+        &echo,
+        call(&gateway).field("Authorization", "mykey"),
+        "/k/held",
+    );
     for path in [format!("/tyk/certs/{id}"), format!("/tyk/keys/{key}")] {
         gateway.change("DELETE", &path, &json!({})).expect(200);
     }
@@ -137,7 +144,10 @@ fn open_websockets_relayed_connections_and_streams_of_http_2_end_too() {
             "http_server_options": {"enable_websockets": true, "enable_http2": true},
             "disable_ports_whitelist": true,
         }))
-        .api("socket", &listing("socket", "/socket/", &sockets.url(), &clients))
+        .api(
+            "socket",
+            &listing("socket", "/socket/", &sockets.url(), &clients),
+        )
         .api("http2", &listing("http2", "/http2/", &echo.url(), &clients))
         .api("service", &service(&clients))
         .start();
@@ -159,14 +169,25 @@ fn open_websockets_relayed_connections_and_streams_of_http_2_end_too() {
     let relayed = held(&echo, call_to(address).with(&[client]), "/held");
     let before = echo.waiting();
     let mut curl = Command::new("curl");
-    curl.args(["--silent", "--insecure", "--http2", "--max-time", "30", "--cert"])
-        .arg(gateway.path("client.pem"))
-        .arg(gateway.url("/http2/held"));
+    curl.args([
+        "--silent",
+        "--insecure",
+        "--http2",
+        "--max-time",
+        "30",
+        "--cert",
+    ])
+    .arg(gateway.path("client.pem"))
+    .arg(gateway.url("/http2/held"));
     let stream = thread::spawn(move || curl.status().expect("curl is installed").code());
     eventually("the upstream has the stream", || echo.waiting() > before);
 
     for name in ["socket", "http2"] {
-        let url = if name == "socket" { sockets.url() } else { echo.url() };
+        let url = if name == "socket" {
+            sockets.url()
+        } else {
+            echo.url()
+        };
         gateway.write_api(name, &listing(name, &format!("/{name}/"), &url, &[]));
     }
     gateway.write_api("service", &service(&[]));
@@ -188,7 +209,11 @@ fn a_store_that_is_away_ends_nothing() {
         .api("k", &token_api("k", "/", &echo.url()))
         .start();
     gateway.put_key("mykey", &session(&["k"], json!({})));
-    let open = held(&echo, call(&gateway).field("Authorization", "mykey"), "/held");
+    let open = held(
+        &echo,
+        call(&gateway).field("Authorization", "mykey"),
+        "/held",
+    );
     redis.kill();
     eventually("the gateway has noticed", || {
         gateway.call("/", "another").status == 503
@@ -227,7 +252,9 @@ impl Visitor<'_> {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let request = format!("GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
         let said = s_client(self.gateway.address(), &arguments, &request);
-        let status = said.line("HTTP/1.1 ").and_then(|line| line[..3].parse().ok());
+        let status = said
+            .line("HTTP/1.1 ")
+            .and_then(|line| line[..3].parse().ok());
         Visit {
             reused: said.text.contains("Reused, TLSv1"),
             status,
@@ -251,21 +278,45 @@ fn a_ticket_is_good_for_its_own_policy_only() {
         .config(json!({"enable_custom_domains": true, "control_api_port": free_port()}))
         .file("listed.pem", &certs::bundle(&listed))
         .api("closed", &closed(&[&listed, &other]))
-        .api("open", &with(api("open", "/", &echo.url()), json!({"domain": "open.test"})))
+        .api(
+            "open",
+            &with(
+                api("open", "/", &echo.url()),
+                json!({"domain": "open.test"}),
+            ),
+        )
         .start();
     for version in ["-tls1_2", "-tls1_3"] {
-        let nobody = Visitor { gateway: &gateway, version, certificate: None };
-        let client = Visitor { certificate: Some("listed.pem"), ..nobody };
+        let nobody = Visitor {
+            gateway: &gateway,
+            version,
+            certificate: None,
+        };
+        let client = Visitor {
+            certificate: Some("listed.pem"),
+            ..nobody
+        };
         // A ticket from an open host, used on a protected one.
         let first = nobody.visit("open.test", Some("open.ticket"), None);
-        assert_eq!((first.reused, first.status), (false, Some(200)), "{version}");
-        assert!(nobody.visit("open.test", None, Some("open.ticket")).reused, "{version}");
+        assert_eq!(
+            (first.reused, first.status),
+            (false, Some(200)),
+            "{version}"
+        );
+        assert!(
+            nobody.visit("open.test", None, Some("open.ticket")).reused,
+            "{version}"
+        );
         let bypass = nobody.visit("closed.test", None, Some("open.ticket"));
         assert!(!bypass.reused && bypass.status.is_none(), "{version}");
         assert!(bypass.alert.is_some(), "{version}");
         // A ticket of a listed client is as good as its certificate.
         let first = client.visit("closed.test", Some("closed.ticket"), None);
-        assert_eq!((first.reused, first.status), (false, Some(200)), "{version}");
+        assert_eq!(
+            (first.reused, first.status),
+            (false, Some(200)),
+            "{version}"
+        );
         let again = nobody.visit("closed.test", None, Some("closed.ticket"));
         assert_eq!((again.reused, again.status), (true, Some(200)), "{version}");
         // Once the list is another, a full handshake follows, whether the client is still on it or not.
@@ -288,12 +339,23 @@ fn a_ticket_of_a_client_whose_certificate_has_run_out_is_not_taken() {
         .api("closed", &listing("closed", "/", &echo.url(), &[&client]))
         .start();
     for version in ["-tls1_2", "-tls1_3"] {
-        let visitor = Visitor { gateway: &gateway, version, certificate: Some("client.pem") };
+        let visitor = Visitor {
+            gateway: &gateway,
+            version,
+            certificate: Some("client.pem"),
+        };
         let file = format!("client{version}.ticket");
-        assert_eq!(visitor.visit("localhost", Some(&file), None).status, Some(200));
+        assert_eq!(
+            visitor.visit("localhost", Some(&file), None).status,
+            Some(200)
+        );
     }
     for version in ["-tls1_2", "-tls1_3"] {
-        let visitor = Visitor { gateway: &gateway, version, certificate: None };
+        let visitor = Visitor {
+            gateway: &gateway,
+            version,
+            certificate: None,
+        };
         let file = format!("client{version}.ticket");
         eventually("the certificate has run out", || {
             let visit = visitor.visit("localhost", None, Some(&file));

@@ -171,7 +171,10 @@ pub enum Reading {
 impl Open {
     fn revoke(&mut self, reason: &str) {
         let Admission { peer, api, session } = &self.admission;
-        let leaf = peer.client.as_ref().map(|client| client.fingerprint().to_string());
+        let leaf = peer
+            .client
+            .as_ref()
+            .map(|client| client.fingerprint().to_string());
         tracing::warn!(
             prefix = "access",
             client = %peer.address,
@@ -201,7 +204,11 @@ impl Place<'_> {
         let Some(open) = all.get_mut(self.key) else {
             return false;
         };
-        if !open.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        if !open
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
             open.waker = Some(waker.clone());
         }
         open.revoked

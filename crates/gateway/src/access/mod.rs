@@ -262,8 +262,7 @@ impl Access {
             Ok(None) => Reading::Gone,
             Ok(Some(stored)) => {
                 let (name, now) = (&known.name, self.clock.now());
-                let session =
-                    self.prepare(name, stored, &known.masked, policies, now, Some(known));
+                let session = self.prepare(name, stored, &known.masked, policies, now, Some(known));
                 session.map_or(Reading::Gone, |session| Reading::Session(Arc::new(session)))
             }
             Err(error) => {

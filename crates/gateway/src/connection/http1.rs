@@ -118,7 +118,6 @@ async fn request(
                 &mut reader,
                 &mut writer,
                 &mut record,
-                peer,
                 read,
                 deadline,
             )
@@ -142,6 +141,7 @@ async fn request(
 
 /// What is kept of a head once its bytes are gone.
 struct Read {
+    peer: Rc<Peer>,
     plan: Planned,
     control: Option<ControlRequest>,
     framing: Framing,
@@ -234,6 +234,7 @@ fn decide(
     let control = matches!(plan, Planned::Decided(Plan::Control))
         .then(|| proxy::control_request(&held.snapshot, &view, peer));
     Read {
+        peer: peer.clone(),
         plan,
         control,
         framing: head.framing,
@@ -251,7 +252,6 @@ async fn answer(
     reader: &mut Reader,
     writer: &mut Writer,
     record: &mut Record,
-    peer: &Rc<Peer>,
     read: Read,
     deadline: &mut Deadline,
 ) -> After {
@@ -284,7 +284,7 @@ async fn answer(
         Plan::Forward(job) => {
             client.quota = job.quota;
             let admission = Admission {
-                peer: peer.clone(),
+                peer: read.peer,
                 api: job.api.clone(),
                 session: job.session.clone(),
             };

@@ -14,12 +14,7 @@ use crate::{
 };
 
 /// Relays a connection to the service that its port and server name choose.
-pub(super) async fn serve(
-    worker: &Rc<Worker>,
-    mut transport: Transport,
-    port: u16,
-    peer: Peer,
-) {
+pub(super) async fn serve(worker: &Rc<Worker>, mut transport: Transport, port: u16, peer: Peer) {
     let held = worker.snapshot();
     let Some(Service::Tcp { table, apis }) =
         held.snapshot.ports.get(&port).map(|port| &*port.service)
