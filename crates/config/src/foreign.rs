@@ -47,7 +47,6 @@ const FEATURES: &[Feature] = &[
         name: "distributed rate limiting",
         keys: &[
             ("drl_notification_frequency", "DRLNOTIFICATIONFREQUENCY"),
-            ("drl_threshold", "DRLTHRESHOLD"),
             (
                 "drl_enable_sentinel_rate_limiter",
                 "DRLENABLESENTINELRATELIMITER",

@@ -17,6 +17,7 @@ pub struct Stores(Arc<Parts>);
 
 struct Parts {
     engine: Engine,
+    limiter: Engine,
     certificates: Certificates,
     signals: Signals,
     sessions: Sessions,
@@ -45,6 +46,12 @@ impl Stores {
             Some(redis) => Engine::Redis(Redis::open(redis.clone(), "storage").await?),
             None => Engine::Embedded(Embedded::open(&config.definitions.data_dir)?),
         };
+        let limiter = match limiter_settings(config) {
+            Some(redis) => {
+                Engine::Redis(Redis::open(redis, "external_services.storage.mtls").await?)
+            }
+            None => engine.clone(),
+        };
         let mut signals = Signals::new(engine.clone(), rules);
         if config.signals.management_node {
             signals = signals.without_loads();
@@ -52,7 +59,7 @@ impl Stores {
         if !config.signals.suppress_reload {
             signals.listen();
         }
-        Ok(Self::of(engine, config, signals))
+        Ok(Self::of(engine, limiter, config, signals))
     }
 
     /// Looks at the embedded store without opening it; `None` when a Redis takes its place.
@@ -70,15 +77,16 @@ impl Stores {
     #[cfg(test)]
     pub fn on(engine: Engine, config: &GatewayConfig) -> Self {
         let signals = Signals::unsigned(engine.clone());
-        Self::of(engine, config, signals)
+        Self::of(engine.clone(), engine, config, signals)
     }
 
-    fn of(engine: Engine, config: &GatewayConfig, signals: Signals) -> Self {
+    fn of(engine: Engine, limiter: Engine, config: &GatewayConfig, signals: Signals) -> Self {
         let passphrase = config.key_passphrase().clone();
         Self(Arc::new(Parts {
             certificates: Certificates::new(engine.clone(), passphrase, signals.clone()),
             sessions: Sessions::new(engine.clone(), config.identity.clone(), signals.clone()),
             engine,
+            limiter,
             signals,
             node_id: node_id(),
         }))
@@ -87,6 +95,12 @@ impl Stores {
     /// The key-value store under all of them.
     pub fn engine(&self) -> &Engine {
         &self.0.engine
+    }
+
+    /// Where requests are counted for rate limits: the same store, by a connection of its own when it
+    /// has certificates of its own.
+    pub fn limiter(&self) -> &Engine {
+        &self.0.limiter
     }
 
     /// Certificates and their keys.
@@ -108,6 +122,20 @@ impl Stores {
     pub fn signals(&self) -> &Signals {
         &self.0.signals
     }
+}
+
+/// The connection that counts requests, when it is another than the store's.
+fn limiter_settings(config: &GatewayConfig) -> Option<portcullis_config::Redis> {
+    let mtls = &config.external_services.storage.mtls;
+    let storage = config.storage.as_ref();
+    let limiter = storage.and_then(|storage| storage.with_certificates_of(mtls));
+    if limiter.is_none() && mtls.enabled {
+        tracing::warn!(
+            key = "external_services.storage.mtls.enabled",
+            "has no effect: the store is not a Redis reached by TLS (`storage.use_ssl`)"
+        );
+    }
+    limiter
 }
 
 fn node_id() -> String {

@@ -229,6 +229,8 @@ pub struct Identity {
     pub enable_redis_rolling_limiter: bool,
     /// Count requests in Redis, beside the traffic.
     pub enable_sentinel_rate_limiter: bool,
+    /// Rates up to so many requests a second and node are counted by all nodes together.
+    pub drl_threshold: usize,
 }
 
 impl Identity {
@@ -267,6 +269,7 @@ impl Identity {
                 .unwrap_or(ten_seconds),
             enable_redis_rolling_limiter: settings.bool("enable_redis_rolling_limiter"),
             enable_sentinel_rate_limiter: settings.bool("enable_sentinel_rate_limiter"),
+            drl_threshold: settings.limit("drl_threshold").unwrap_or(5),
         }
     }
 }

@@ -95,6 +95,20 @@ impl Redis {
         };
         wanted.then_some(redis)
     }
+
+    /// The same server, reached with a service's own certificates: they take the place of every TLS
+    /// setting, nothing is mixed. `None` when the service has none, or the server speaks no TLS.
+    pub fn with_certificates_of(&self, mtls: &MutualTls) -> Option<Self> {
+        (self.use_ssl && mtls.enabled).then(|| Self {
+            ssl_insecure_skip_verify: mtls.insecure_skip_verify,
+            ca_file: mtls.ca_file.clone(),
+            cert_file: mtls.cert_file.clone(),
+            key_file: mtls.key_file.clone(),
+            tls_min_version: mtls.tls_min_version.clone(),
+            tls_max_version: mtls.tls_max_version.clone(),
+            ..self.clone()
+        })
+    }
 }
 
 /// The Dashboard client.

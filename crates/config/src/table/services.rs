@@ -4,9 +4,27 @@
 //! reads `EXTERNALSERVICES`; both are read here and the latter wins.
 
 use super::{Section, tyk};
-use crate::key::Kind;
+use crate::key::{Key, Kind};
 
 const LATER: &str = "calls to external services";
+
+/// A key of a service that is not called yet.
+const fn later(key: Key) -> Key {
+    key.not_yet(LATER)
+}
+
+/// A key of a service that is called.
+const fn in_effect(key: Key) -> Key {
+    key
+}
+
+/// A key of the rate-limit store that would make its connection depend on a certificate it cannot get.
+const fn not_from_the_store(key: Key) -> Key {
+    key.refused_until(
+        "certificates of the certificate store for the connection to Redis; `cert_file`, `key_file` and \
+         `ca_file` name files",
+    )
+}
 
 macro_rules! row {
     ($service:literal . $key:literal, $env:literal, $kind:expr, $default:literal, $effect:literal) => {
@@ -23,24 +41,24 @@ macro_rules! row {
 }
 
 macro_rules! service {
-    ($title:literal, $about:literal, $service:literal, $env:literal) => {
+    ($title:literal, $about:literal, $service:literal, $env:literal, $mtls:ident, $ids:ident) => {
         Section {
             title: $title,
             about: $about,
             keys: &[
-                service!(row $service . "proxy.enabled", $env, "_PROXY_ENABLED", Kind::Bool, "false", "Uses the proxies given here, or those of `global`, or of the environment."),
-                service!(row $service . "proxy.http_proxy", $env, "_PROXY_HTTPPROXY", Kind::Secret, "\"\"", "Proxy for plain requests."),
-                service!(row $service . "proxy.https_proxy", $env, "_PROXY_HTTPSPROXY", Kind::Secret, "\"\"", "Proxy for TLS requests; empty means `http_proxy`."),
-                service!(row $service . "proxy.bypass_proxy", $env, "_PROXY_BYPASSPROXY", Kind::Text, "\"\"", "Hosts reached without a proxy: names, `.suffixes`, networks, separated by commas."),
-                service!(row $service . "mtls.enabled", $env, "_MTLS_ENABLED", Kind::Bool, "false", "Uses the certificates given here."),
-                service!(row $service . "mtls.cert_file", $env, "_MTLS_CERTFILE", Kind::Path, "\"\"", "Client certificate; needs `key_file`."),
-                service!(row $service . "mtls.key_file", $env, "_MTLS_KEYFILE", Kind::Path, "\"\"", "Key of the client certificate."),
-                service!(row $service . "mtls.ca_file", $env, "_MTLS_CAFILE", Kind::Path, "\"\"", "Authorities that verify the server; they replace the system's."),
-                service!(row $service . "mtls.cert_id", $env, "_MTLS_CERTID", Kind::Text, "\"\"", "Client certificate in the certificate store, instead of files."),
-                service!(row $service . "mtls.ca_cert_ids", $env, "_MTLS_CACERTIDS", Kind::TextList, "[]", "Authorities in the certificate store; they win over `ca_file`."),
-                service!(row $service . "mtls.insecure_skip_verify", $env, "_MTLS_INSECURESKIPVERIFY", Kind::Bool, "false", "Accepts any certificate of the server."),
-                service!(row $service . "mtls.tls_min_version", $env, "_MTLS_TLSMINVERSION", Kind::TlsVersionName, "\"1.2\"", "Lowest TLS version."),
-                service!(row $service . "mtls.tls_max_version", $env, "_MTLS_TLSMAXVERSION", Kind::TlsVersionName, "\"1.3\"", "Highest TLS version."),
+                later(service!(row $service . "proxy.enabled", $env, "_PROXY_ENABLED", Kind::Bool, "false", "Uses the proxies given here, or those of `global`, or of the environment.")),
+                later(service!(row $service . "proxy.http_proxy", $env, "_PROXY_HTTPPROXY", Kind::Secret, "\"\"", "Proxy for plain requests.")),
+                later(service!(row $service . "proxy.https_proxy", $env, "_PROXY_HTTPSPROXY", Kind::Secret, "\"\"", "Proxy for TLS requests; empty means `http_proxy`.")),
+                later(service!(row $service . "proxy.bypass_proxy", $env, "_PROXY_BYPASSPROXY", Kind::Text, "\"\"", "Hosts reached without a proxy: names, `.suffixes`, networks, separated by commas.")),
+                $mtls(service!(row $service . "mtls.enabled", $env, "_MTLS_ENABLED", Kind::Bool, "false", "Uses the certificates given here.")),
+                $mtls(service!(row $service . "mtls.cert_file", $env, "_MTLS_CERTFILE", Kind::Path, "\"\"", "Client certificate; needs `key_file`.")),
+                $mtls(service!(row $service . "mtls.key_file", $env, "_MTLS_KEYFILE", Kind::Path, "\"\"", "Key of the client certificate.")),
+                $mtls(service!(row $service . "mtls.ca_file", $env, "_MTLS_CAFILE", Kind::Path, "\"\"", "Authorities that verify the server; they replace the system's.")),
+                $ids(service!(row $service . "mtls.cert_id", $env, "_MTLS_CERTID", Kind::Text, "\"\"", "Client certificate in the certificate store, instead of files.")),
+                $ids(service!(row $service . "mtls.ca_cert_ids", $env, "_MTLS_CACERTIDS", Kind::TextList, "[]", "Authorities in the certificate store; they win over `ca_file`.")),
+                $mtls(service!(row $service . "mtls.insecure_skip_verify", $env, "_MTLS_INSECURESKIPVERIFY", Kind::Bool, "false", "Accepts any certificate of the server.")),
+                $mtls(service!(row $service . "mtls.tls_min_version", $env, "_MTLS_TLSMINVERSION", Kind::TlsVersionName, "\"1.2\"", "Lowest TLS version.")),
+                $mtls(service!(row $service . "mtls.tls_max_version", $env, "_MTLS_TLSMAXVERSION", Kind::TlsVersionName, "\"1.3\"", "Highest TLS version.")),
             ],
         }
     };
@@ -53,7 +71,6 @@ macro_rules! service {
             $effect,
         )
         .also_env(&[concat!("EXTERNAL_SERVICES_", $env, $tail)])
-        .not_yet(LATER)
     };
 }
 
@@ -72,33 +89,43 @@ pub(super) const OAUTH: Section = service!(
     "External services: identity providers",
     "Key sets, introspection and tokens.",
     "oauth",
-    "OAUTH"
+    "OAUTH",
+    later,
+    later
 );
 
 pub(super) const STORAGE: Section = service!(
     "External services: rate-limit store",
-    "The Redis connection that counts requests; its proxies are never used.",
+    "The Redis connection that counts requests for rate limits. With `mtls.enabled`, and TLS on by `storage.use_ssl`, what is given here takes the place of every TLS setting of `storage` for it; proxies are never used.",
     "storage",
-    "STORAGE"
+    "STORAGE",
+    in_effect,
+    not_from_the_store
 );
 
 pub(super) const WEBHOOKS: Section = service!(
     "External services: webhooks",
     "Delivery of events.",
     "webhooks",
-    "WEBHOOKS"
+    "WEBHOOKS",
+    later,
+    later
 );
 
 pub(super) const HEALTH: Section = service!(
     "External services: uptime tests",
     "Checks of upstreams.",
     "health",
-    "HEALTH"
+    "HEALTH",
+    later,
+    later
 );
 
 pub(super) const DISCOVERY: Section = service!(
     "External services: discovery",
     "Questions for an upstream's addresses.",
     "discovery",
-    "DISCOVERY"
+    "DISCOVERY",
+    later,
+    later
 );

@@ -65,24 +65,36 @@ impl Counting {
     }
 }
 
+/// Where requests are counted.
+#[derive(Clone, Copy)]
+pub struct Counters<'a> {
+    /// The connection for rates.
+    pub rates: &'a Engine,
+    /// The connection for quotas.
+    pub quotas: &'a Engine,
+}
+
 /// Counts a request: whether it may pass, and what is left of its quota.
 ///
 /// # Errors
 /// When the store does not answer: whether it may pass is not known.
 pub async fn count(
-    engine: &Engine,
+    counters: Counters<'_>,
     counting: &Counting,
     now: SystemTime,
 ) -> Result<Result<Option<QuotaLeft>, Refused>, StoreError> {
     let (rate, quota, api_rate) = tokio::join!(
-        slide(engine, counting.rate.as_ref(), now),
-        increase(engine, counting.quota.as_ref()),
-        slide(engine, counting.api_rate.as_ref(), now),
+        slide(counters.rates, counting.rate.as_ref(), now),
+        increase(counters.quotas, counting.quota.as_ref()),
+        slide(counters.rates, counting.api_rate.as_ref(), now),
     );
     let (rate, api_rate) = (rate?, api_rate?);
     if !rate {
         if let (Some(wanted), Ok(Some(_))) = (&counting.quota, &quota) {
-            engine.count(&wanted.name, -1, wanted.renewal).await?;
+            counters
+                .quotas
+                .count(&wanted.name, -1, wanted.renewal)
+                .await?;
         }
         return Ok(Err(Refused::Rate));
     }

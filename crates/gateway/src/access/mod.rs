@@ -61,7 +61,7 @@ use tokio::sync::Semaphore;
 
 pub use self::link::AccessLink;
 use self::{
-    count::{Counting, QuotaLeft},
+    count::{Counters, Counting, QuotaLeft},
     known::{KnownSessions, Names},
     live::{DigestKey, LiveSession, Marks},
     memory::Terms,
@@ -82,6 +82,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Access {
     sessions: Sessions,
     engine: Engine,
+    limiter: Engine,
     known: KnownSessions,
     share: Share,
     epoch: AtomicU64,
@@ -148,8 +149,9 @@ impl Access {
         Ok(Arc::new(Self {
             sessions: stores.sessions().clone(),
             engine: stores.engine().clone(),
+            limiter: stores.limiter().clone(),
             known: KnownSessions::default(),
-            share: Share::default(),
+            share: Share::new(config.identity.drl_threshold),
             epoch: AtomicU64::new(0),
             clock: Clock::start(),
             key: DigestKey::random()?,
@@ -356,7 +358,11 @@ impl Access {
     }
 
     async fn count(&self, counting: Counting) -> Result<Option<QuotaLeft>, Refused> {
-        match count::count(&self.engine, &counting, SystemTime::now()).await {
+        let counters = Counters {
+            rates: &self.limiter,
+            quotas: &self.engine,
+        };
+        match count::count(counters, &counting, SystemTime::now()).await {
             Ok(counted) => counted,
             Err(error) => {
                 tracing::error!(%error, "a limit could not be counted, the request is refused");

@@ -12,12 +12,14 @@ use std::{
 /// A node that has said nothing for this long is gone.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Rates below so many requests a second and node are counted together.
-const THRESHOLD: f64 = 5.0;
-
 /// How many nodes there are and how large our part is; read by workers, written by one task.
 #[derive(Debug)]
-pub struct Share(AtomicU64);
+pub struct Share {
+    /// As [`pack`] makes it.
+    state: AtomicU64,
+    /// Rates up to so many requests a second and node are counted together.
+    threshold: f64,
+}
 
 /// What is known of the other nodes.
 #[derive(Debug, Default)]
@@ -32,23 +34,26 @@ pub enum Counted {
     Together,
 }
 
-impl Default for Share {
-    fn default() -> Self {
-        Self(AtomicU64::new(pack(1, 1.0)))
-    }
-}
-
 impl Share {
+    /// The share of a node alone. Rates up to `threshold` requests a second and node are not split.
+    pub fn new(threshold: usize) -> Self {
+        Self {
+            state: AtomicU64::new(pack(1, 1.0)),
+            // Far below what a float holds exactly.
+            threshold: threshold as f64,
+        }
+    }
+
     /// How a rate of so many requests in so many seconds is counted.
     pub fn of(&self, requests: f64, per: f64) -> Counted {
-        let state = self.0.load(Ordering::Relaxed);
+        let state = self.state.load(Ordering::Relaxed);
         let nodes = state >> 32;
         let part = f32::from_bits(u32::try_from(state & 0xffff_ffff).unwrap_or(0));
         if nodes <= 1 {
             return Counted::Here(requests);
         }
         // The number of nodes is small: nothing is lost.
-        if nodes as f64 * THRESHOLD < requests / per {
+        if nodes as f64 * self.threshold < requests / per {
             Counted::Here(requests * f64::from(part))
         } else {
             Counted::Together
@@ -63,7 +68,7 @@ impl Share {
         let nodes = u64::try_from(others.0.len()).unwrap_or(u64::MAX - 1) + 1;
         // Loads are far below what a float holds exactly.
         let part = own as f64 / all as f64;
-        self.0.store(pack(nodes, part), Ordering::Relaxed);
+        self.state.store(pack(nodes, part), Ordering::Relaxed);
     }
 }
 
@@ -84,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_node_alone_counts_every_rate_itself() {
-        let share = Share::default();
+        let share = Share::new(5);
         assert_eq!(share.of(1.0, 60.0), Counted::Here(1.0));
         share.update(0, &mut Others::default(), Instant::now());
         assert_eq!(share.of(500.0, 1.0), Counted::Here(500.0));
@@ -92,7 +97,7 @@ mod tests {
 
     #[test]
     fn nodes_split_large_rates_by_their_load_and_count_small_ones_together() {
-        let (share, mut others, now) = (Share::default(), Others::default(), Instant::now());
+        let (share, mut others, now) = (Share::new(5), Others::default(), Instant::now());
         others.heard("b".into(), 300, now);
         share.update(100, &mut others, now);
         assert_eq!(share.of(100.0, 1.0), Counted::Here(25.0));
@@ -101,8 +106,17 @@ mod tests {
     }
 
     #[test]
+    fn which_rates_are_large_is_configured() {
+        let (share, mut others, now) = (Share::new(50), Others::default(), Instant::now());
+        others.heard("b".into(), 1, now);
+        share.update(1, &mut others, now);
+        assert_eq!(share.of(100.0, 1.0), Counted::Together);
+        assert_eq!(share.of(102.0, 1.0), Counted::Here(51.0));
+    }
+
+    #[test]
     fn a_node_that_falls_silent_is_forgotten() {
-        let (share, mut others, now) = (Share::default(), Others::default(), Instant::now());
+        let (share, mut others, now) = (Share::new(5), Others::default(), Instant::now());
         others.heard("b".into(), 1, now);
         share.update(1, &mut others, now);
         assert_eq!(share.of(1.0, 1.0), Counted::Together);

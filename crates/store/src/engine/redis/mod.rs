@@ -108,6 +108,15 @@ struct Inner {
     stale: AtomicBool,
 }
 
+/// What the key that turns verification off is called in this block.
+fn skip_verify(block: &str) -> &'static str {
+    if block.ends_with(".mtls") {
+        "insecure_skip_verify"
+    } else {
+        "ssl_insecure_skip_verify"
+    }
+}
+
 impl Redis {
     /// Connects as `config` says, which is the object `block` of the configuration. A server that is
     /// away is no failure: it is looked for from now on.
@@ -130,7 +139,7 @@ impl Redis {
         let material = material::load(&config, block)?;
         if config.use_ssl && config.ssl_insecure_skip_verify {
             tracing::warn!(
-                key = format!("{block}.ssl_insecure_skip_verify"),
+                key = format!("{block}.{}", skip_verify(block)),
                 "THE CERTIFICATE OF THE STORE IS NOT VERIFIED: whoever is in between reads and changes keys, \
                  sessions and certificates"
             );
