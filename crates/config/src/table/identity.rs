@@ -131,7 +131,10 @@ pub(super) const IDENTITY: Section = Section {
         tyk(
             "drl_threshold",
             "DRLTHRESHOLD",
-            Kind::Integer { min: 0, max: 1_000_000_000 },
+            Kind::Integer {
+                min: 0,
+                max: 1_000_000_000,
+            },
             "0",
             "Rates of at most so many requests a second for each node are counted in the store, by all nodes together; larger ones are split between the nodes. 0 means 5.",
         ),
