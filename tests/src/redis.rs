@@ -1,7 +1,9 @@
 //! A real `redis-server` of its own for a test.
 
 use std::{
+    fs,
     net::{Ipv4Addr, TcpStream},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -9,13 +11,14 @@ use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{gateway::Signal, ports, wait::eventually};
+use crate::{certs, gateway::Signal, ports, wait::eventually};
 
 /// A Redis that runs; gone when dropped.
 pub struct Redis {
     dir: TempDir,
     port: u16,
     process: Child,
+    tls: bool,
 }
 
 impl Redis {
@@ -24,17 +27,53 @@ impl Redis {
     /// # Panics
     /// When `redis-server` is not installed or does not come up.
     pub fn start() -> Self {
+        Self::start_as(false)
+    }
+
+    /// The same, speaking TLS alone, with [`certs::localhost`]. Clients may come without a certificate.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    pub fn start_with_tls() -> Self {
+        Self::start_as(true)
+    }
+
+    fn start_as(tls: bool) -> Self {
         let dir = tempfile::tempdir().expect("a directory for Redis");
+        let pair = certs::localhost();
+        for (name, text) in [
+            ("server.pem", pair.certificate_pem()),
+            ("server.key", pair.key_pem()),
+            ("ca.pem", certs::ca().certificate_pem()),
+        ] {
+            fs::write(dir.path().join(name), text).expect("a file for Redis");
+        }
         let port = ports::free_port();
-        let process = spawn(dir.path(), port);
-        let redis = Self { dir, port, process };
+        let process = spawn(dir.path(), port, tls);
+        let redis = Self {
+            dir,
+            port,
+            process,
+            tls,
+        };
         redis.wait();
         redis
     }
 
+    /// The certificate of the authority that vouches for a Redis with TLS.
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
     /// The members of a gateway's configuration that make it use this Redis.
     pub fn configuration(&self) -> Value {
-        json!({"storage": {"type": "redis", "host": "127.0.0.1", "port": self.port, "timeout": 1}})
+        let mut storage =
+            json!({"type": "redis", "host": "127.0.0.1", "port": self.port, "timeout": 1});
+        if self.tls {
+            storage["use_ssl"] = true.into();
+            storage["ca_file"] = self.ca_file().display().to_string().into();
+        }
+        json!({ "storage": storage })
     }
 
     /// Where it listens.
@@ -64,7 +103,7 @@ impl Redis {
     /// # Panics
     /// As [`Redis::start`].
     pub fn revive(&mut self) {
-        self.process = spawn(self.dir.path(), self.port);
+        self.process = spawn(self.dir.path(), self.port, self.tls);
         self.wait();
     }
 
@@ -96,12 +135,32 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(dir: &std::path::Path, port: u16) -> Child {
+fn spawn(dir: &Path, port: u16, tls: bool) -> Child {
+    let port = port.to_string();
+    let listening = if tls {
+        vec![
+            "--port",
+            "0",
+            "--tls-port",
+            &port,
+            "--tls-cert-file",
+            "server.pem",
+            "--tls-key-file",
+            "server.key",
+            "--tls-ca-cert-file",
+            "ca.pem",
+            "--tls-auth-clients",
+            "no",
+        ]
+    } else {
+        vec!["--port", &port]
+    };
     Command::new("redis-server")
         .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .args(["--port", &port.to_string()])
+        .args(listening)
         .arg("--dir")
         .arg(dir)
+        .current_dir(dir)
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server is installed")
