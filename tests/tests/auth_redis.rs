@@ -86,7 +86,10 @@ fn a_user_is_stored_with_a_bcrypt_hash_in_place_of_the_password() {
     let hash = made["basic_auth_data"]["password"]
         .as_str()
         .expect("a hash");
-    assert!(hash.starts_with("$2") && hash[3..].starts_with("$10$"), "{hash}");
+    assert!(
+        hash.starts_with("$2") && hash[3..].starts_with("$10$"),
+        "{hash}"
+    );
     assert_eq!(hash.len(), 60);
     gateway.call_as("/b/", "mykey", "se:cret").expect(200);
 }
