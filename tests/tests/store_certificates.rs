@@ -252,3 +252,45 @@ fn nodes_on_one_redis_serve_what_any_uploads_and_stop_serving_what_any_deletes()
     delete(&second, &id);
     at_once("the deletion, on both", || both(&Err(Some(112))));
 }
+
+/// ST-42: the node hears no signals, and looks itself; at most a minute apart, here each second.
+#[test]
+fn a_deletion_on_another_node_is_honoured_without_signals_too() {
+    let echo = Echo::start("open");
+    let redis = Redis::start();
+    let first_port = free_ports(2);
+    let pair = certs::localhost();
+    let id = id("default", pair);
+    let node = |port, more: Value| {
+        gateway(redis.configuration())
+            .config(more)
+            .api("open", &tls_api("open", port, &[&id], &echo))
+            .start()
+    };
+    let teller = node(first_port, json!({}));
+    upload(&teller, "default", &certs::bundle(pair));
+    let _deaf = node(
+        first_port + 1,
+        json!({
+            "suppress_redis_signal_reload": true,
+            "portcullis": {"certificate_check_interval": 1},
+        }),
+    );
+    let port = first_port + 1;
+    assert_eq!(shown(port, "localhost"), print(pair));
+    delete(&teller, &id);
+    at_once("seen by looking", || {
+        shown(port, "localhost") == Err(Some(112))
+    });
+}
+
+#[test]
+fn certificates_in_use_are_looked_at_once_a_minute_at_least() {
+    let seldom = json!({"portcullis": {"certificate_check_interval": 61}});
+    let ended = Gateway::builder().config(seldom).fail();
+    assert!(
+        ended.log.contains("portcullis.certificate_check_interval"),
+        "{}",
+        ended.log
+    );
+}

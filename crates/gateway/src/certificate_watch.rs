@@ -19,9 +19,6 @@ use tokio::{
 
 use crate::{certificates::StoredReference, engine::Request, stores::Stores};
 
-/// How often entries that others may have changed are looked at.
-const LOOK: Duration = Duration::from_secs(30);
-
 /// How soon a store that gave no answer is asked again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -34,25 +31,28 @@ pub struct CertificateWatch {
     requests: mpsc::UnboundedSender<Request>,
     signals: broadcast::Receiver<Signal>,
     health: watch::Receiver<Health>,
+    /// How often entries that others may have changed are looked at.
+    every: Duration,
     /// Ids whose change has not been read yet.
     pending: BTreeSet<String>,
 }
 
 impl CertificateWatch {
     /// Begins to listen; nothing that changes from here on is missed.
-    pub fn new(stores: Stores, requests: mpsc::UnboundedSender<Request>) -> Self {
+    pub fn new(stores: Stores, requests: mpsc::UnboundedSender<Request>, every: Duration) -> Self {
         Self {
             signals: stores.signals().subscribe(),
             health: stores.engine().health(),
             stores,
             requests,
+            every,
             pending: BTreeSet::new(),
         }
     }
 
     /// Watches until the process ends.
     pub async fn run(mut self) {
-        let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+        let mut look = tokio::time::interval_at(Instant::now() + self.every, self.every);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut retry_at = None;
         loop {

@@ -163,7 +163,11 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let stores = runtime.block_on(Stores::open(&config))?;
     registry.watch_store(stores.engine().kind(), stores.engine().health());
     // Before anything is loaded: what others change meanwhile is told to somebody.
-    let watch = CertificateWatch::new(stores.clone(), engine.requests());
+    let watch = CertificateWatch::new(
+        stores.clone(),
+        engine.requests(),
+        config.signals.certificate_check_interval,
+    );
     {
         // What changes meanwhile is asked for again.
         let _entered = runtime.enter();

@@ -157,6 +157,8 @@ pub struct Signals {
     pub management_node: bool,
     /// Show log lines in the Dashboard.
     pub use_redis_log: bool,
+    /// How often certificates in use are looked at, for changes that no signal told.
+    pub certificate_check_interval: Duration,
 }
 
 impl Signals {
@@ -168,6 +170,10 @@ impl Signals {
             suppress_reload: settings.bool("suppress_redis_signal_reload"),
             management_node: settings.bool("management_node"),
             use_redis_log: settings.bool("use_redis_log"),
+            certificate_check_interval: Duration::from_secs(
+                u64::try_from(settings.integer("portcullis.certificate_check_interval"))
+                    .expect("the kind of the key excludes negative numbers"),
+            ),
         }
     }
 }

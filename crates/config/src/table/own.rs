@@ -138,6 +138,13 @@ pub(super) const OWN: Section = Section {
             "How long a key that was read before goes on working while the store does not answer; 0 means not at all.",
         ),
         own(
+            "portcullis.certificate_check_interval",
+            "CERTIFICATE_CHECK_INTERVAL",
+            Kind::Integer { min: 1, max: 60 },
+            "30",
+            "Seconds between two looks at certificates in use, for changes in a shared store that nobody told.",
+        ),
+        own(
             "portcullis.log_format",
             "LOG_FORMAT",
             Kind::Choice(&["", "json", "text"]),
