@@ -363,3 +363,36 @@ fn a_ticket_of_a_client_whose_certificate_has_run_out_is_not_taken() {
         });
     }
 }
+
+#[test]
+fn nodes_of_one_redis_resume_each_others_sessions_and_check_them_all_the_same() {
+    let (echo, redis) = (Echo::start("api"), portcullis_tests::redis::Redis::start());
+    let [client, other] = ["client", "other"].map(self_signed);
+    let node = |clients: &[&Pair]| {
+        secure()
+            .config(redis.configuration())
+            .config(json!({"enable_custom_domains": true, "control_api_port": free_port()}))
+            .file("client.pem", &certs::bundle(&client))
+            .api("closed", &listing("closed", "/", &echo.url(), clients))
+            .start()
+    };
+    let (a, b, stricter) = (node(&[&client]), node(&[&client]), node(&[&other]));
+    for version in ["-tls1_2", "-tls1_3"] {
+        let on = |gateway, certificate| Visitor { gateway, version, certificate };
+        eventually("a session made on one node is resumed on the other", || {
+            assert_eq!(
+                on(&a, Some("client.pem")).visit("localhost", Some("ticket"), None).status,
+                Some(200)
+            );
+            let ticket = std::fs::read_to_string(a.path("ticket")).expect("a ticket was kept");
+            b.write("ticket", &ticket);
+            stricter.write("ticket", &ticket);
+            let visit = on(&b, None).visit("localhost", None, Some("ticket"));
+            visit.reused && visit.status == Some(200)
+        });
+        let visit = on(&stricter, None).visit("localhost", None, Some("ticket"));
+        assert!(!visit.reused && visit.status.is_none(), "{version}");
+    }
+    let entries = redis.ask(&["--scan", "--pattern", "portcullis-ticket-key-*"]);
+    assert_eq!(entries.lines().count(), 1, "{entries}");
+}

@@ -25,6 +25,7 @@ mod proxy;
 pub mod proxy_protocol;
 mod run;
 mod settings;
+mod shared_tickets;
 mod snapshot;
 mod stores;
 mod timers;

@@ -33,6 +33,7 @@ use crate::{
     nodes,
     observe::{AccessLog, Registry},
     settings::Settings,
+    shared_tickets,
     snapshot::Snapshot,
     stores::Stores,
     worker::{Order, WorkerSeed},
@@ -176,6 +177,10 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     }
     let access = StoreAccess::new(stores.certificates().clone(), runtime.handle().clone());
     let builder = Builder::new(config.clone(), registry.clone(), Some(access))?;
+    {
+        let _entered = runtime.enter();
+        shared_tickets::share(stores.engine(), builder.tickets(), config.key_passphrase());
+    }
     let mut loader = Loader::new(config.clone(), builder);
     let (built, files) = loader.load().map_err(StartError::Load)?;
 

@@ -9,8 +9,9 @@
 //! no longer vouch for it, and the session.
 //!
 //! Invariants:
-//! - Whoever has a key can read what its tickets protect, so keys live in memory only and are
-//!   replaced every [`ROTATION`]; the library wipes a key when it is freed.
+//! - Whoever has a key can read what its tickets protect, so keys are replaced every [`ROTATION`]; the
+//!   library wipes a key when it is freed. Secrets that gateways share are kept by whoever calls
+//!   [`TicketKeys::install`].
 //! - A ticket whose client's certificates have run out does not open; a full handshake follows.
 //! - Reading the keys never waits: a handshake sees the old set or the new one.
 
@@ -32,6 +33,7 @@ use openssl::{
     error::ErrorStack,
     ex_data::Index,
     rand::rand_bytes,
+    sha::Sha256,
     ssl::{SslContext, SslContextBuilder, SslRef},
 };
 use openssl_sys as ffi;
@@ -111,6 +113,45 @@ impl TicketKeys {
         Ok(due)
     }
 
+    /// How long a key seals new tickets; `None` when there are none.
+    pub fn rotation(&self) -> Option<Duration> {
+        self.rotation
+    }
+
+    /// How many keys open tickets, the sealing one included.
+    pub const fn kept() -> usize {
+        KEPT
+    }
+
+    /// Takes keys made of these secrets, newest first, the first of which seals from `made` on. Every
+    /// gateway that has the same secrets opens what any of them sealed. Nothing changes when they are in
+    /// use already or there are none.
+    ///
+    /// # Errors
+    /// When the library cannot take a key.
+    pub fn install(&self, secrets: &[[u8; 32]], made: SystemTime) -> Result<(), ErrorStack> {
+        let held = self.keys.load_full();
+        let names = secrets.iter().map(name_of);
+        if secrets.is_empty() || names.eq(held.iter().map(|key| key.name)) {
+            return Ok(());
+        }
+        let mut keys = Vec::with_capacity(KEPT);
+        for secret in secrets.iter().take(KEPT) {
+            let name = name_of(secret);
+            let known = held.iter().find(|key| key.name == name).cloned();
+            keys.push(match known {
+                Some(known) => known,
+                None => Arc::new(TicketKey {
+                    name,
+                    made,
+                    aead: Aead::of(labelled(b"key", secret), name)?,
+                }),
+            });
+        }
+        self.keys.store(Arc::new(keys));
+        Ok(())
+    }
+
     /// Seals `session` into `out`; the number of bytes written.
     fn seal(&self, out: &mut [u8], session: &[u8]) -> Option<usize> {
         let keys = self.keys.load();
@@ -150,7 +191,22 @@ impl TicketKey {
     }
 }
 
-/// AES-256-GCM with a random key that nobody else ever sees.
+/// The name of the key made of a secret; it tells nothing about it.
+fn name_of(secret: &[u8; 32]) -> [u8; NAME] {
+    let mut name = [0; NAME];
+    name.copy_from_slice(&labelled(b"name", secret)[..NAME]);
+    name
+}
+
+fn labelled(label: &[u8], secret: &[u8; 32]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update(b"portcullis ticket ");
+    digest.update(label);
+    digest.update(secret);
+    digest.finish()
+}
+
+/// AES-256-GCM with a key that is shown to nobody.
 struct Aead {
     context: *mut ffi::EVP_AEAD_CTX,
     name: [u8; NAME],
@@ -166,6 +222,10 @@ impl Aead {
     fn generate(name: [u8; NAME]) -> Result<Aead, ErrorStack> {
         let mut key = [0u8; 32];
         rand_bytes(&mut key)?;
+        Aead::of(key, name)
+    }
+
+    fn of(mut key: [u8; 32], name: [u8; NAME]) -> Result<Aead, ErrorStack> {
         // SAFETY: pointer and length are one array, which the context copies.
         let context = unsafe {
             ffi::EVP_AEAD_CTX_new(ffi::EVP_aead_aes_256_gcm(), key.as_ptr(), key.len(), TAG)
@@ -392,6 +452,23 @@ mod tests {
             assert!(lifetime <= rotation * (u32::try_from(KEPT).unwrap() - 1));
             assert!(lifetime <= LONGEST && lifetime >= Duration::from_secs(120));
         }
+    }
+
+    #[test]
+    fn gateways_with_the_same_secrets_open_each_others_tickets() {
+        let [one, other] = [0, 1].map(|_| TicketKeys::new(SystemTime::UNIX_EPOCH).unwrap());
+        let (old, new) = ([1; 32], [2; 32]);
+        for keys in [&one, &other] {
+            keys.install(&[old], SystemTime::UNIX_EPOCH).unwrap();
+        }
+        let ticket = sealed(&one, b"session");
+        assert_eq!(opened(&other, &ticket).as_deref(), Some(&b"session"[..]));
+        other.install(&[new, old], SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(opened(&other, &ticket).as_deref(), Some(&b"session"[..]));
+        assert_eq!(opened(&one, &sealed(&other, b"session")), None);
+        other.install(&[], SystemTime::UNIX_EPOCH).unwrap();
+        other.install(&[new], SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(opened(&other, &ticket), None);
     }
 
     #[test]
