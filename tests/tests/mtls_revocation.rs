@@ -378,10 +378,16 @@ fn nodes_of_one_redis_resume_each_others_sessions_and_check_them_all_the_same() 
     };
     let (a, b, stricter) = (node(&[&client]), node(&[&client]), node(&[&other]));
     for version in ["-tls1_2", "-tls1_3"] {
-        let on = |gateway, certificate| Visitor { gateway, version, certificate };
+        let on = |gateway, certificate| Visitor {
+            gateway,
+            version,
+            certificate,
+        };
         eventually("a session made on one node is resumed on the other", || {
             assert_eq!(
-                on(&a, Some("client.pem")).visit("localhost", Some("ticket"), None).status,
+                on(&a, Some("client.pem"))
+                    .visit("localhost", Some("ticket"), None)
+                    .status,
                 Some(200)
             );
             let ticket = std::fs::read_to_string(a.path("ticket")).expect("a ticket was kept");

@@ -128,7 +128,8 @@ impl Sharing {
         let mut values = self.engine.get_many(&names).await?;
         if values.first().is_some_and(Option::is_none) {
             let made = seal(key, &names[0])?;
-            let lifetime = Lifetime::For(Duration::from_secs(self.seconds.saturating_mul(kept + 1)));
+            let lifetime =
+                Lifetime::For(Duration::from_secs(self.seconds.saturating_mul(kept + 1)));
             self.engine
                 .set(&names[0], made, lifetime, Condition::IfAbsent)
                 .await?;
@@ -157,7 +158,13 @@ fn sealing_key(passphrase: &Secret) -> Result<[u8; 32], ErrorStack> {
     let mut key = [0; 32];
     let salt = b"portcullis session ticket secrets 1";
     let digest = MessageDigest::sha256();
-    pbkdf2_hmac(passphrase.reveal().as_bytes(), salt, ROUNDS, digest, &mut key)?;
+    pbkdf2_hmac(
+        passphrase.reveal().as_bytes(),
+        salt,
+        ROUNDS,
+        digest,
+        &mut key,
+    )?;
     Ok(key)
 }
 
@@ -167,7 +174,14 @@ fn seal(key: &[u8; 32], name: &str) -> Result<Bytes, ErrorStack> {
     rand_bytes(&mut secret)?;
     rand_bytes(&mut nonce)?;
     let cipher = Cipher::aes_256_gcm();
-    let sealed = encrypt_aead(cipher, key, Some(&nonce), name.as_bytes(), &secret, &mut tag)?;
+    let sealed = encrypt_aead(
+        cipher,
+        key,
+        Some(&nonce),
+        name.as_bytes(),
+        &secret,
+        &mut tag,
+    )?;
     Ok([&nonce[..], &sealed, &tag].concat().into())
 }
 
@@ -191,7 +205,10 @@ mod tests {
         let [key, other] = ["one", "other"].map(|text| sealing_key(&Secret::new(text)).unwrap());
         let sealed = seal(&key, "n").unwrap();
         assert!(open(&key, "n", &sealed).is_some());
-        assert_ne!(open(&key, "n", &sealed), open(&key, "n", &seal(&key, "n").unwrap()));
+        assert_ne!(
+            open(&key, "n", &sealed),
+            open(&key, "n", &seal(&key, "n").unwrap())
+        );
         assert_eq!(open(&other, "n", &sealed), None);
         assert_eq!(open(&key, "m", &sealed), None);
         for length in 0..sealed.len() {
