@@ -13,6 +13,9 @@ const COST: u32 = 10;
 /// Longest password in bytes that bcrypt looks at.
 const LONGEST: usize = 72;
 
+/// A bcrypt hash with the work factor of ours that no password is known to have.
+const NOBODYS: &str = "$2a$10$.....................................................";
+
 /// Why a password was not hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
@@ -48,6 +51,14 @@ pub async fn hashed(function: &str, password: SecretText) -> Result<BasicAuthDat
         password: SecretText::new(hash),
         hash: "bcrypt".to_owned(),
     })
+}
+
+/// What to compare a password with when there is no user, so that the answer takes as long as for one.
+pub fn nobodys() -> BasicAuthData {
+    BasicAuthData {
+        password: SecretText::new(NOBODYS),
+        hash: "bcrypt".to_owned(),
+    }
 }
 
 /// Whether `presented` is the stored password. An empty stored password is nobody's.
@@ -128,6 +139,12 @@ mod tests {
             ..plain
         };
         assert!(!matches(&unknown, text("secret")).await);
+    }
+
+    #[test]
+    fn comparing_with_nobodys_password_is_hashing() {
+        assert!(matches!(bcrypt::verify("allmine", NOBODYS), Ok(false)));
+        assert_eq!(NOBODYS[4..6].parse(), Ok(COST));
     }
 
     #[tokio::test]

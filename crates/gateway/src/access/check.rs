@@ -129,15 +129,11 @@ fn identify(
             User::Missing => return stranger(Refused::UserMissing),
             User::Malformed(what) => return stranger(Refused::UserMalformed(what)),
             User::Named { name, password } => {
-                match remembered(link, org, &name, policies) {
-                    Remembered::Nobody => {
-                        let denied = Denied::presenting(Refused::UserUnknown, &name);
-                        return Identified::Denied(denied);
-                    }
-                    Remembered::Session(session) if link.knows(&session, &password, basic) => {
-                        by_user = Some(session);
-                    }
-                    _ => {}
+                // Of somebody who is known to be nobody too, the password is judged as any other is.
+                if let Remembered::Session(session) = remembered(link, org, &name, policies)
+                    && link.knows(&session, &password, basic)
+                {
+                    by_user = Some(session);
                 }
                 user = Some((name, password));
             }

@@ -170,6 +170,14 @@ impl AccessLink {
         self.runtime.spawn(work).await.unwrap_or(false)
     }
 
+    /// Takes as long as [`AccessLink::verify`] does for a wrong password.
+    pub(super) async fn verify_nobody(&self, password: SecretText) {
+        let access = self.access.clone();
+        let work = async move { access.verify_nobody(password).await };
+        // A defect there changes nothing: the request is refused.
+        let _ = self.runtime.spawn(work).await;
+    }
+
     pub(super) async fn count(&self, counting: Counting) -> Result<Option<QuotaLeft>, Refused> {
         let access = self.access.clone();
         let work = async move { access.count(counting).await };

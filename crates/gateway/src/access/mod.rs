@@ -100,6 +100,8 @@ pub struct AccessSettings {
     pub terms: Terms,
     /// A key without any right opens its whole organisation.
     pub master_keys: bool,
+    /// Passwords are stored in a form that takes long to compare.
+    pub slow_passwords: bool,
     /// Rates are always counted in the store.
     pub count_together: bool,
     /// How often memories are swept.
@@ -128,6 +130,7 @@ impl AccessSettings {
                 grace: identity.session_grace,
             },
             master_keys: identity.allow_master_keys,
+            slow_passwords: HashFunction::named(&identity.basic_auth_hash_key_function).is_none(),
             count_together: identity.enable_redis_rolling_limiter
                 || identity.enable_sentinel_rate_limiter,
             sweep: identity.session_cache_eviction,
@@ -355,6 +358,15 @@ impl Access {
             session.remember(&self.key, &presented, self.clock.now() + memory);
         }
         true
+    }
+
+    /// Judges a password of nobody, so that the time an answer takes does not tell who is a user. Without
+    /// bcrypt there is nothing to tell.
+    async fn verify_nobody(&self, presented: SecretText) {
+        if self.settings.slow_passwords {
+            let _place = self.hashing.acquire().await;
+            password::matches(&password::nobodys(), presented).await;
+        }
     }
 
     async fn count(&self, counting: Counting) -> Result<Option<QuotaLeft>, Refused> {

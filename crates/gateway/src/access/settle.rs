@@ -159,6 +159,7 @@ async fn user_session(
     policies: &Arc<PolicySet>,
 ) -> Result<Arc<LiveSession>, Refused> {
     let Some(session) = session(worker, org, name, policies).await? else {
+        worker.access.verify_nobody(password).await;
         return Err(Refused::UserUnknown);
     };
     if worker.access.verify(&session, password, basic.memory).await {

@@ -222,3 +222,18 @@ async fn the_rate_of_an_api_is_counted_beside_that_of_the_key() {
     assert_eq!(bench.access.count(wanted("b")).await, Ok(None));
     assert_eq!(bench.access.count(wanted("a")).await, Err(Refused::ApiRate));
 }
+
+#[tokio::test]
+async fn a_password_of_nobody_waits_in_line_for_hashing_as_any_other_does() {
+    let bench = Bench::new();
+    let place = bench.access.hashing.acquire().await.expect("never closed");
+    let judged = bench.access.verify_nobody(SecretText::new("guess"));
+    tokio::pin!(judged);
+    tokio::select! {
+        biased;
+        () = &mut judged => panic!("judged without a place"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(place);
+    judged.await;
+}
