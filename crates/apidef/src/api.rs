@@ -57,6 +57,8 @@ pub struct Api {
     /// References of the client certificates that may pass, in a definition that has an allow list.
     /// An empty list lets nobody pass.
     pub client_certificates: Option<Vec<String>>,
+    /// What the upstream is told of the certificate of a client that passed.
+    pub client_identity: ClientIdentity,
     /// Whether callers must say who they are, and how.
     pub authentication: Authentication,
     /// How often it may be called.
@@ -95,6 +97,7 @@ impl fmt::Debug for Api {
                 "client_certificates",
                 &self.client_certificates.as_ref().map(Vec::len),
             )
+            .field("client_identity", &self.client_identity)
             .field("authentication", &self.authentication)
             .field("limits", &self.limits)
             .field("session_lifetime", &self.session_lifetime)
@@ -102,6 +105,17 @@ impl fmt::Debug for Api {
             .field("unsupported", &self.unsupported)
             .finish()
     }
+}
+
+/// The fields by which an upstream is told of a client's certificate; none unless a definition asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClientIdentity {
+    /// `Client-Cert` (RFC 9440).
+    pub certificate: bool,
+    /// `Client-Cert-Chain` (RFC 9440).
+    pub chain: bool,
+    /// `X-Forwarded-Client-Cert`, as Envoy writes it.
+    pub forwarded: bool,
 }
 
 /// A certificate that a definition names for something else than to be served.

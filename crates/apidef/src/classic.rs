@@ -78,6 +78,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         endpoint_timeouts: timeouts.endpoints,
         do_not_track: root.at("do_not_track").bool(),
         client_certificates,
+        client_identity: crate::ours::client_identity(&ours),
         authentication,
         limits: authentication::limits(root),
         session_lifetime: authentication::session_lifetime(root),

@@ -90,6 +90,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
             .at("enabled")
             .bool_or(true),
         client_certificates,
+        client_identity: crate::ours::client_identity(&ours),
         authentication,
         limits: authentication::limits(&extension),
         session_lifetime: authentication::session_lifetime(&extension),

@@ -1,5 +1,6 @@
 //! Our own keys: the `portcullis` member of a Classic definition, `x-portcullis` of an OAS one.
 
+use crate::api::ClientIdentity;
 use crate::reader::Node;
 
 /// Whether the API asks for TLS renegotiation towards its upstream.
@@ -17,4 +18,23 @@ pub(crate) fn renegotiates(ours: &Node<'_, '_>) -> bool {
             false
         }
     }
+}
+
+/// What the upstream is told of client certificates: `client_identity`, a list of field names.
+pub(crate) fn client_identity(ours: &Node<'_, '_>) -> ClientIdentity {
+    let node = ours.at("client_identity");
+    let mut told = ClientIdentity::default();
+    for entry in node.elements() {
+        match entry.string().to_ascii_lowercase().as_str() {
+            "client-cert" => told.certificate = true,
+            "client-cert-chain" => told.chain = true,
+            "x-forwarded-client-cert" => told.forwarded = true,
+            other => entry.error(
+                format!("unknown field {other:?}"),
+                "Client-Cert, Client-Cert-Chain or X-Forwarded-Client-Cert",
+                "",
+            ),
+        }
+    }
+    told
 }

@@ -14,13 +14,17 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use portcullis_apidef::ClientIdentity;
 use portcullis_pki::{Fingerprint, PresentedChain};
 use portcullis_policy::{AllowList, NotAllowed};
+
+use crate::proxy::identity::Told;
 
 /// The certificate a client presented, on the worker that serves its connection.
 pub struct Client {
     chain: Arc<PresentedChain>,
     memory: RefCell<Option<Verdict>>,
+    told: Told,
 }
 
 /// What one list said.
@@ -101,7 +105,13 @@ impl Client {
         Self {
             chain,
             memory: RefCell::new(None),
+            told: Told::default(),
         }
+    }
+
+    /// Hands every field that an upstream is to be told of the certificate to `each`.
+    pub fn tell(&self, wanted: ClientIdentity, each: &mut dyn FnMut(&str, &[u8])) {
+        self.told.each(wanted, &self.chain, each);
     }
 
     /// SHA-256 of its certificate.

@@ -9,7 +9,12 @@ use std::{io::Write as _, str};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 
-use super::view::{Fields, Peer, RequestView, ResponseView};
+use portcullis_apidef::ClientIdentity;
+
+use super::{
+    identity,
+    view::{Fields, Peer, RequestView, ResponseView},
+};
 use crate::{
     access::{count::QuotaLeft, credentials::without_cookie},
     http1::{Framing, head::list},
@@ -21,6 +26,8 @@ pub struct UpstreamRequest<'a> {
     pub view: &'a RequestView<'a>,
     /// Who sent it.
     pub peer: &'a Peer,
+    /// What the upstream is told of the client's certificate, which the API has let pass.
+    pub identity: ClientIdentity,
     /// Scheme of the upstream, for HTTP/2.
     pub scheme: &'static str,
     /// `Host` for the upstream.
@@ -127,6 +134,7 @@ impl UpstreamRequest<'_> {
         self.view.fields.visit(&mut |name, value| {
             let ends_here = is_hop_by_hop(name)
                 || replaced_on_the_way(name)
+                || claims_identity(name)
                 || named
                     .iter()
                     .any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
@@ -177,6 +185,9 @@ impl UpstreamRequest<'_> {
         );
         if !self.view.host.is_empty() {
             each("x-forwarded-host", self.view.host.as_bytes());
+        }
+        if let Some(client) = &self.peer.client {
+            client.tell(self.identity, each);
         }
     }
 }
@@ -283,6 +294,14 @@ pub fn forwardable_trailers(mut trailers: HeaderMap) -> HeaderMap {
     ] {
         trailers.remove(name);
     }
+    let claims: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| claims_identity(name.as_str()))
+        .cloned()
+        .collect();
+    for name in claims {
+        trailers.remove(name);
+    }
     trailers
 }
 
@@ -347,6 +366,17 @@ fn replaced_on_the_way(name: &str) -> bool {
         17 => is("x-forwarded-proto"),
         _ => false,
     }
+}
+
+/// Whether a field says by its name who a client is: only the gateway says that. An underscore counts as
+/// a hyphen, since many an upstream does not tell them apart.
+fn claims_identity(name: &str) -> bool {
+    identity::FIELDS.iter().any(|field| {
+        field.len() == name.len()
+            && field.bytes().zip(name.bytes()).all(|(field, byte)| {
+                field == byte.to_ascii_lowercase() || (field == b'-' && byte == b'_')
+            })
+    })
 }
 
 /// Fields that `Connection` declares to be about one hop. Allocates only when there are any.
@@ -420,6 +450,7 @@ mod tests {
         let request = UpstreamRequest {
             view: &view,
             peer: &peer,
+            identity: ClientIdentity::default(),
             scheme: "http",
             host: "up:1",
             path: "/p",

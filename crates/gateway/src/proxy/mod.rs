@@ -13,6 +13,7 @@ pub mod client;
 pub mod exchange;
 pub mod failure;
 pub mod forward;
+pub mod identity;
 pub mod plan;
 pub mod pool;
 pub mod record;

@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc};
 
-use portcullis_apidef::Authentication;
+use portcullis_apidef::{Authentication, ClientIdentity};
 use portcullis_policy::{
     Answer as RouteAnswer, Cleaning, VersionDecision, VersionFacts, VersionStrip, clean_path,
     normalize_host,
@@ -240,6 +240,11 @@ pub fn plan(
     let request = UpstreamRequest {
         view,
         peer,
+        identity: if api.clients.is_some() || api.api.authentication.takes_certificates() {
+            api.api.client_identity
+        } else {
+            ClientIdentity::default()
+        },
         scheme: if endpoint.tls.is_some() {
             "https"
         } else {

@@ -43,6 +43,7 @@ pub(crate) fn api(id: &str, listen_path: &str) -> Api {
         endpoint_timeouts: Vec::new(),
         do_not_track: false,
         client_certificates: None,
+        client_identity: Default::default(),
         authentication: Default::default(),
         limits: Default::default(),
         session_lifetime: Default::default(),
