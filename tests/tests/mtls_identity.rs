@@ -23,8 +23,12 @@ fn an_upstream_is_told_of_the_certificate_where_its_api_says_so() {
     let root = authority("Root");
     let leaf = issued(&root, "client");
     let listed = |name: &str, more: Value| {
-        let list = json!({"use_mutual_tls_auth": true, "client_certificates": [root.certificate_pem()]});
-        with(with(api(name, &format!("/{name}/"), &echo.url()), list), more)
+        let list =
+            json!({"use_mutual_tls_auth": true, "client_certificates": [root.certificate_pem()]});
+        with(
+            with(api(name, &format!("/{name}/"), &echo.url()), list),
+            more,
+        )
     };
     let all = json!({"portcullis": {"client_identity":
         ["Client-Cert", "Client-Cert-Chain", "X-Forwarded-Client-Cert"]}});
@@ -49,7 +53,11 @@ fn an_upstream_is_told_of_the_certificate_where_its_api_says_so() {
     for path in ["/silent/", "/open/"] {
         let fields = reached(&client.get(path));
         assert!(
-            fields.as_object().unwrap().keys().all(|name| !name.contains("client-cert")),
+            fields
+                .as_object()
+                .unwrap()
+                .keys()
+                .all(|name| !name.contains("client-cert")),
             "{fields}"
         );
     }

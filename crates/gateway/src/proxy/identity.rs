@@ -14,7 +14,11 @@ use portcullis_pki::{
 };
 
 /// The fields, in lower case.
-pub const FIELDS: [&str; 3] = ["client-cert", "client-cert-chain", "x-forwarded-client-cert"];
+pub const FIELDS: [&str; 3] = [
+    "client-cert",
+    "client-cert-chain",
+    "x-forwarded-client-cert",
+];
 
 /// The values for one connection, made when first needed.
 #[derive(Debug, Default)]
@@ -122,7 +126,10 @@ mod tests {
         let template = Template {
             name: "a\", By=\"x;\u{fc}",
             alternatives: &alternatives,
-            role: Role::Leaf { server: false, client: true },
+            role: Role::Leaf {
+                server: false,
+                client: true,
+            },
             algorithm: Algorithm::P256,
             days: 10,
         };
@@ -133,14 +140,23 @@ mod tests {
         assert_eq!(found.len(), 3);
         for ((name, value), (der, expected)) in found.iter().zip(ders.iter().zip(FIELDS)) {
             assert_eq!(name, expected);
-            let text = value.strip_prefix(':').and_then(|v| v.strip_suffix(':')).unwrap();
+            let text = value
+                .strip_prefix(':')
+                .and_then(|v| v.strip_suffix(':'))
+                .unwrap();
             let back = openssl::base64::decode_block(text).unwrap();
             assert_eq!(X509::from_der(&back).unwrap().to_der().unwrap(), *der);
         }
         let (_, forwarded) = &found[2];
         assert!(forwarded.starts_with(&format!("Hash={};Subject=\"", shown.fingerprint())));
-        assert!(forwarded.ends_with(";URI=\"spiffe://td/a\";DNS=\"a.test\""), "{forwarded}");
-        assert!(forwarded.contains("\\\"") && !forwarded.contains("\", By"), "{forwarded}");
+        assert!(
+            forwarded.ends_with(";URI=\"spiffe://td/a\";DNS=\"a.test\""),
+            "{forwarded}"
+        );
+        assert!(
+            forwarded.contains("\\\"") && !forwarded.contains("\", By"),
+            "{forwarded}"
+        );
         assert!(forwarded.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
     }
 }
