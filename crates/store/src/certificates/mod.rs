@@ -144,6 +144,14 @@ impl Certificates {
         self.0.engine.get_many(&names).await
     }
 
+    /// Whether there is an entry, readable or not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn contains(&self, id: &str) -> Result<bool, StoreError> {
+        self.0.engine.exists(&names::entry(id)).await
+    }
+
     /// Which entries there are, in the order of the ids, each with the length of its text in bytes.
     ///
     /// # Errors

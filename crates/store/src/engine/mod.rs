@@ -164,6 +164,17 @@ impl Engine {
         either!(self, set(key, value, lifetime, condition))
     }
 
+    /// Writes `after` where `before` stands, for as long as that would have lived; whether it stood
+    /// there. What somebody else has written meanwhile is never lost.
+    pub async fn replace(
+        &self,
+        key: &str,
+        before: Bytes,
+        after: Bytes,
+    ) -> Result<bool, StoreError> {
+        either!(self, replace(key, before, after))
+    }
+
     /// Writes an entry that lives forever and appends `member` to a list, both or neither, unless there
     /// is an entry of this name; whether there was none.
     ///

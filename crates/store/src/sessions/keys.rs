@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use portcullis_apidef::session::Session;
 
-use super::{ApiLifetime, Key, Sessions, counters, lifetime, parse};
+use super::{ApiLifetime, Found, Key, Sessions, counters, lifetime, parse};
 use crate::{
     Condition, Signal, StoreError,
     now::now,
@@ -56,6 +56,22 @@ impl Sessions {
         let written = self.0.engine.set(&entry, value, lives, condition).await?;
         if written {
             self.tell(key).await;
+        }
+        Ok(written)
+    }
+
+    /// Writes a session in the place of the one that was found, unless that has changed since: for as
+    /// long as it would have lived. Whether it was written.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was written then.
+    pub async fn amend(&self, found: &Found, session: &Session) -> Result<bool, StoreError> {
+        let entry = format!("{SESSION_PREFIX}{}", found.name);
+        let value = Bytes::from(session.to_json());
+        let before = found.stored.clone();
+        let written = self.0.engine.replace(&entry, before, value).await?;
+        if written {
+            self.tell(&self.key(found.token.as_str())).await;
         }
         Ok(written)
     }

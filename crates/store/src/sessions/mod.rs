@@ -27,6 +27,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use portcullis_apidef::session::Session;
 use portcullis_config::Identity;
 
@@ -48,7 +49,7 @@ struct Inner {
 }
 
 /// A session that was found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Found {
     /// What follows `apikey-` in its name: its counters have it in theirs.
     pub name: String,
@@ -56,6 +57,15 @@ pub struct Found {
     pub token: String,
     /// What the key may do, before its policies.
     pub session: Session,
+    /// The same as it is stored.
+    pub stored: Bytes,
+}
+
+/// Tokens are secrets, and sessions may hold some.
+impl std::fmt::Debug for Found {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Found({})", token::masked(&self.token))
+    }
 }
 
 impl Sessions {
@@ -142,6 +152,7 @@ impl Sessions {
         Ok(Some(Found {
             name: name(&token),
             session: parse(&token, &value)?,
+            stored: value,
             token,
         }))
     }

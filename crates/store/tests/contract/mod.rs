@@ -27,6 +27,7 @@ pub async fn every_rule(engine: &Engine, prefix: &str) {
     values::have_lengths_in_bytes(engine, &format!("{prefix}lengths-")).await;
     values::are_written_only_under_their_condition(engine, &format!("{prefix}when-")).await;
     values::are_created_by_one_of_many_at_once(engine, &format!("{prefix}once-")).await;
+    values::are_replaced_only_by_who_knows_them(engine, &format!("{prefix}replace-")).await;
     values::are_gone_once_removed(engine, &format!("{prefix}remove-")).await;
     values::are_found_by_a_prefix_taken_literally(engine, &format!("{prefix}names-")).await;
     lists::keep_their_order(engine, &format!("{prefix}order-")).await;

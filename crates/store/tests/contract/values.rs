@@ -1,8 +1,10 @@
 //! Rules of values: written, read, removed, found by name.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::join_all;
-use portcullis_store::{Condition, Engine, Lifetime};
+use portcullis_store::{Condition, Engine, Lifetime, StoreError};
 
 use super::{names, put, text};
 
@@ -172,4 +174,44 @@ pub async fn are_found_by_a_prefix_taken_literally(engine: &Engine, prefix: &str
     let many: Vec<String> = (0..3_000).map(|n| format!("{prefix}many-{n}")).collect();
     join_all(many.iter().map(|key| put(engine, key, ""))).await;
     assert_eq!(found("many-").await.len(), many.len());
+}
+
+/// A value is replaced where it still stands, and lives on for as long as it would have.
+pub async fn are_replaced_only_by_who_knows_them(engine: &Engine, prefix: &str) {
+    let [key, list] = ["a", "list"].map(|end| format!("{prefix}{end}"));
+    let replace = async |key: &str, before: &'static str, after: &'static str| {
+        let [before, after] = [before, after].map(|text| Bytes::from_static(text.as_bytes()));
+        engine.replace(key, before, after).await
+    };
+    assert!(
+        !replace(&key, "", "one").await.unwrap(),
+        "nothing stands there"
+    );
+    assert!(!engine.exists(&key).await.unwrap());
+    put(engine, &key, "one").await;
+    assert!(!replace(&key, "two", "three").await.unwrap());
+    assert_eq!(text(engine, &key).await.as_deref(), Some("one"));
+    assert!(replace(&key, "one", "two").await.unwrap());
+    assert_eq!(text(engine, &key).await.as_deref(), Some("two"));
+    let forever = engine.lifetime(&key).await.unwrap();
+    assert_eq!(forever, Some(Lifetime::Forever));
+
+    let hour = Duration::from_secs(3600);
+    let written = engine
+        .set(&key, "two".into(), Lifetime::For(hour), Condition::Always)
+        .await;
+    assert!(written.unwrap());
+    assert!(replace(&key, "two", "three").await.unwrap());
+    let left = engine.lifetime(&key).await.unwrap();
+    assert!(
+        matches!(left, Some(Lifetime::For(left)) if left <= hour && left > hour / 2),
+        "{left:?}"
+    );
+
+    engine.list_append(&list, &["x".to_owned()]).await.unwrap();
+    let refused = replace(&list, "x", "y").await;
+    assert!(
+        matches!(refused, Err(StoreError::Entry { .. })),
+        "{refused:?}"
+    );
 }

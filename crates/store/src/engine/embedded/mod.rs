@@ -316,6 +316,19 @@ impl Embedded {
         .await
     }
 
+    pub(super) async fn replace(
+        &self,
+        key: &str,
+        before: Bytes,
+        after: Bytes,
+    ) -> Result<bool, StoreError> {
+        check_length(key, &after)?;
+        self.change(vec![key.to_owned()], move |tables, keys| {
+            tables.replace(&keys[0], &before, &after)
+        })
+        .await
+    }
+
     pub(super) async fn create_listed(
         &self,
         key: &str,

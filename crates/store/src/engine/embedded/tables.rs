@@ -299,6 +299,32 @@ impl<'t> Tables<'t> {
         Ok(wanted)
     }
 
+    /// Writes a value in the place of another, with the expiry of that one; whether it was there.
+    pub(super) fn replace(
+        &mut self,
+        key: &str,
+        before: &[u8],
+        after: &[u8],
+    ) -> Result<bool, Failure> {
+        let Some(head) = self.live(key)? else {
+            return Ok(false);
+        };
+        let same = match head.kind {
+            Kind::Value => {
+                let row = self.entries.get(key)?;
+                let value = row
+                    .as_ref()
+                    .map(|row| split_or_fail(row.value()).map(|(_, value)| value == before));
+                value.transpose()?.unwrap_or(false)
+            }
+            Kind::List { .. } => return Err(is_a_list(key)),
+        };
+        if same {
+            self.put(key, after, head.expires)?;
+        }
+        Ok(same)
+    }
+
     /// Writes a value, whatever was there.
     pub(super) fn put(&mut self, key: &str, value: &[u8], expires: u64) -> Result<(), redb::Error> {
         self.clear(key)?;

@@ -61,6 +61,17 @@ static COUNT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Writes a value in the place of another, with the lifetime of that one.
+static REPLACE: LazyLock<Script> = LazyLock::new(|| {
+    Script::of(
+        "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
+         local left = redis.call('PTTL', KEYS[1]) \
+         redis.call('SET', KEYS[1], ARGV[2]) \
+         if left >= 0 then redis.call('PEXPIRE', KEYS[1], math.max(left, 1)) end \
+         return 1",
+    )
+});
+
 /// Makes an entry and its place in a list, unless the entry exists. The list comes first: what is no
 /// list refuses it before anything is written.
 static CREATE_LISTED: LazyLock<Script> = LazyLock::new(|| {
@@ -284,6 +295,20 @@ impl Redis {
             .await
             .map_err(self.named(key))?;
         Ok(!written.is_null())
+    }
+
+    pub(super) async fn replace(
+        &self,
+        key: &str,
+        before: Bytes,
+        after: Bytes,
+    ) -> Result<bool, StoreError> {
+        let arguments = vec![Value::Bytes(before), Value::Bytes(after)];
+        let replaced: i64 = REPLACE
+            .run(&self.client()?, &[key], arguments)
+            .await
+            .map_err(self.named(key))?;
+        Ok(replaced == 1)
     }
 
     pub(super) async fn create_listed(
