@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     certs,
-    gateway::Gateway,
+    gateway::{Gateway, SECRET},
     tls::{Client, Refused, s_client},
 };
 
@@ -223,8 +223,7 @@ impl<'a> Call<'a> {
     /// # Panics
     /// As [`Call::get`].
     pub fn control(self, path: &str) -> Outcome {
-        self.field("X-Tyk-Authorization", crate::gateway::SECRET)
-            .get(path)
+        self.field("X-Tyk-Authorization", SECRET).get(path)
     }
 
     /// How many authorities a server announces when it asks for a certificate; `None` when it does not
@@ -353,6 +352,27 @@ impl Outcome {
         let error = value["error"].as_str().or(value["message"].as_str());
         (*status, error.unwrap_or(body).to_owned())
     }
+}
+
+/// Uploads a certificate of the organisation `default` over the port of the Control API; its id.
+///
+/// # Panics
+/// When it is refused.
+#[track_caller]
+pub fn upload(gateway: &Gateway, port: u16, pem: &str) -> String {
+    let secret = format!("X-Tyk-Authorization: {SECRET}");
+    let url = gateway.url_on(port, "/tyk/certs?org_id=default");
+    let made = gateway
+        .curl()
+        .arguments(&["-X", "POST", "-H", &secret, "--data-binary", pem])
+        .send(&url)
+        .expect(200);
+    made.json()["id"].as_str().expect("an id").to_owned()
+}
+
+/// The id that a certificate has in the store of the organisation `default`.
+pub fn id(pair: &Pair) -> String {
+    format!("default{}", certs::fingerprint(&pair.certificate))
 }
 
 /// The sentence for a certificate that no entry lets pass.

@@ -6,7 +6,9 @@ use portcullis_tests::{
     certs,
     echo::Echo,
     gateway::{Builder, Gateway, SECRET, api, with},
-    mtls::{Outcome, authority, call, call_to, early, expired, issued, not_allowed, self_signed},
+    mtls::{
+        Outcome, authority, call, call_to, early, expired, issued, not_allowed, self_signed, upload,
+    },
     ports::free_port,
     tls::Client,
     wait::eventually,
@@ -46,19 +48,6 @@ fn quiet(builder: Builder) -> Builder {
 
 fn pem(pair: &Pair) -> String {
     pair.certificate_pem()
-}
-
-/// Uploads a certificate; its id.
-#[track_caller]
-fn upload(gateway: &Gateway, port: u16, pem: &str) -> String {
-    let secret = format!("X-Tyk-Authorization: {SECRET}");
-    let url = gateway.url_on(port, "/tyk/certs?org_id=default");
-    let made = gateway
-        .curl()
-        .arguments(&["-X", "POST", "-H", &secret, "--data-binary", pem])
-        .send(&url)
-        .expect(200);
-    made.json()["id"].as_str().expect("an id").to_owned()
 }
 
 /// IN-11

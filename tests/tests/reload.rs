@@ -223,8 +223,8 @@ fn a_definition_that_asks_for_a_protection_that_is_not_built_is_quarantined_by_i
         ),
         (
             "dynamic",
-            json!({"use_keyless": false, "auth": {"use_certificate": true}}),
-            "client certificate authentication",
+            json!({"use_keyless": false, "use_basic_auth": true, "auth": {"use_certificate": true}}),
+            "Certificate Auth without the token method",
         ),
         (
             "allowed",

@@ -385,7 +385,10 @@ impl fmt::Display for AuthMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Token => "token authentication",
-            Self::Certificate => "client certificate authentication",
+            Self::Certificate => {
+                "Certificate Auth without the token method (switch that on: use_standard_auth, or a \
+                 scheme of type apiKey)"
+            }
             Self::Basic => "basic authentication",
             Self::BasicInBody => "basic authentication with credentials in the body",
             Self::Hmac => "HMAC or HTTP signature authentication",

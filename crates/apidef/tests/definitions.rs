@@ -639,7 +639,7 @@ fn rate_limits_of_an_api_are_the_same_in_both_formats() {
     assert!(errors[0].starts_with("global_rate_limit"), "{errors:?}");
 }
 
-/// Certificate Auth is found in each of its spellings.
+/// Certificate Auth is found in each of its spellings: a part of the token method, which it brings along.
 #[test]
 fn certificate_authentication_is_read_in_both_spellings_and_both_places() {
     let open = with(classic(), "/use_keyless", json!(false));
@@ -649,12 +649,33 @@ fn certificate_authentication_is_read_in_both_spellings_and_both_places() {
         "/auth_configs/authToken/useCertificate",
     ] {
         let api = read_classic(&with(open.clone(), pointer, json!(true))).api;
-        assert!(
-            api.protections
-                .contains(&Protection::Authentication(AuthMethod::Certificate)),
-            "{pointer}"
-        );
+        assert!(api.protections.is_empty(), "{pointer}");
+        assert!(api.authentication.takes_certificates(), "{pointer}");
+        assert!(methods(&api).token.is_some(), "{pointer}");
     }
+}
+
+/// Inbound sheet 6.1: beside another method alone, nobody would look at the certificate.
+#[test]
+fn certificate_authentication_without_the_token_method_is_not_enforceable() {
+    let certificate = Protection::Authentication(AuthMethod::Certificate);
+    let open = with(classic(), "/use_keyless", json!(false));
+    let basic = with(open, "/use_basic_auth", json!(true));
+    let alone = with(basic, "/auth/use_certificate", json!(true));
+    assert_eq!(read_classic(&alone).api.protections, [certificate]);
+    let both = with(alone, "/use_standard_auth", json!(true));
+    assert!(read_classic(&both).api.protections.is_empty());
+
+    let auth = format!("{EXT}/server/authentication");
+    let on = json!({"enabled": true});
+    let alone = with(
+        oas(),
+        &auth,
+        json!({"enabled": true, "certificateAuth": on, "basic": on}),
+    );
+    assert_eq!(read_oas(&alone).api.protections, [certificate]);
+    let both = with(alone, &format!("{auth}/token"), on);
+    assert!(read_oas(&both).api.protections.is_empty());
 }
 
 #[test]
@@ -717,7 +738,6 @@ fn oas_security_schemes_are_told_apart_by_their_declaration() {
 /// Inbound sheet 6.7: `certificateAuth` present decides alone; absent, the old flag counts.
 #[test]
 fn certificate_auth_wins_over_the_old_flag_of_the_token_scheme() {
-    let certificate = Protection::Authentication(AuthMethod::Certificate);
     let auth = format!("{EXT}/server/authentication");
     let legacy = with(
         oas(),
@@ -727,19 +747,20 @@ fn certificate_auth_wins_over_the_old_flag_of_the_token_scheme() {
             "securitySchemes": {"t": {"enabled": true, "enableClientCertificate": true}}
         }),
     );
-    assert!(read_oas(&legacy).api.protections.contains(&certificate));
+    let takes = |value: &Value| read_oas(value).api.authentication.takes_certificates();
+    assert!(takes(&legacy));
     let off = with(
         legacy.clone(),
         &format!("{auth}/certificateAuth"),
         json!({"enabled": false}),
     );
-    assert!(!read_oas(&off).api.protections.contains(&certificate));
+    assert!(!takes(&off));
     let on = with(
         legacy,
         &format!("{auth}/certificateAuth"),
         json!({"enabled": true}),
     );
-    assert!(read_oas(&on).api.protections.contains(&certificate));
+    assert!(takes(&on));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use portcullis_apidef::ClientIdentity;
 use portcullis_pki::{Fingerprint, PresentedChain};
 use portcullis_policy::{AllowList, NotAllowed};
 
-use crate::proxy::identity::Told;
+use crate::{access::certificate::Leaf, proxy::identity::Told};
 
 /// The certificate a client presented, on the worker that serves its connection.
 pub struct Client {
@@ -118,6 +118,16 @@ impl Client {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.chain.fingerprint()
+    }
+
+    /// The certificate whose key it has proven.
+    #[must_use]
+    pub fn leaf(&self) -> Leaf {
+        Leaf {
+            fingerprint: self.chain.fingerprint(),
+            not_before: self.chain.not_before(),
+            not_after: self.chain.not_after(),
+        }
     }
 
     /// Whether a list lets this client pass now.

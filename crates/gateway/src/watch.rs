@@ -24,7 +24,11 @@ use std::{
 use slab::Slab;
 
 use crate::{
-    access::live::LiveSession,
+    access::{
+        certificate::{self, Came},
+        live::LiveSession,
+        refusal::Refused,
+    },
     clients,
     proxy::view::Peer,
     snapshot::{RunningApi, Service, Snapshot},
@@ -241,7 +245,9 @@ fn still_admitted(admission: &Admission, snapshot: &Snapshot) -> Result<(), Stri
         let right = session
             .access
             .right(&api.api.id, &api.api.org_id, clients::unix_now());
-        right.map_err(|denial| crate::access::refusal::Refused::from(denial).to_string())?;
+        right.map_err(|denial| Refused::from(denial).to_string())?;
+        certificate::still_in_order(current, session, Came::by(peer).leaf())
+            .map_err(|refused| refused.to_string())?;
     }
     Ok(())
 }

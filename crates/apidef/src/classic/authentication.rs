@@ -21,7 +21,6 @@ pub(crate) fn authentication(root: &Node<'_, '_>, facts: &mut Facts) -> Authenti
     let token = root.at("use_standard_auth").bool();
     let basic = root.at("use_basic_auth").bool();
     let others = [
-        (certificates, AuthMethod::Certificate),
         (
             root.at("enable_signature_checking").bool(),
             AuthMethod::Hmac,
@@ -41,25 +40,18 @@ pub(crate) fn authentication(root: &Node<'_, '_>, facts: &mut Facts) -> Authenti
             AuthMethod::Custom,
         ),
     ];
-    let switched_on = others.iter().filter(|(on, _)| *on);
+    let switched_on = others.iter().filter(|(on, _)| *on).count();
     if is_keyless(root) {
-        if token || basic || switched_on.count() > 0 {
+        if token || basic || certificates || switched_on > 0 {
             root.at("use_keyless")
                 .warn("true switches off the authentication methods this definition names");
         }
         return Authentication::Keyless;
     }
-    // Certificates are a part of the token method, never a method beside it.
-    let alone = !basic
-        && switched_on
-            .clone()
-            .all(|(_, method)| *method == AuthMethod::Certificate);
-    let token = token || alone;
-    let count = usize::from(token)
-        + usize::from(basic)
-        + switched_on
-            .filter(|(_, method)| *method != AuthMethod::Certificate)
-            .count();
+    let token = token || (!basic && switched_on == 0);
+    let count = usize::from(token) + usize::from(basic) + switched_on;
+    // Certificates are a part of the token method: beside others alone nobody would look at them.
+    facts.authenticate(certificates && !token, AuthMethod::Certificate);
     for (on, method) in others {
         facts.authenticate(on, method);
     }

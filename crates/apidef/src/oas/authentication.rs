@@ -90,7 +90,8 @@ pub(crate) fn authentication(
     for method in others {
         facts.authenticate(true, method);
     }
-    facts.authenticate(by_certificate, AuthMethod::Certificate);
+    // Certificates are a part of the token method: beside others alone nobody would look at them.
+    facts.authenticate(by_certificate && tokens.is_empty(), AuthMethod::Certificate);
     let mut methods = Methods {
         token: tokens.pop(),
         certificate: by_certificate,

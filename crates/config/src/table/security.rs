@@ -33,9 +33,8 @@ pub(super) const SECURITY: Section = Section {
             "SECURITY_ALLOWUNSAFEDYNAMICMTLSTOKEN",
             Kind::Bool,
             "false",
-            "Lets a token stand in for the client certificate it was made from.",
-        )
-        .not_yet("client certificates"),
+            "Lets a token stand in for the client certificate its key was made for, also without TLS.",
+        ),
         tyk(
             "security.pinned_public_keys",
             "SECURITY_PINNEDPUBLICKEYS",

@@ -12,10 +12,11 @@ use portcullis_policy::{RateLimit, Right, Throttle};
 
 use super::{
     AccessLink,
+    certificate::{self, Came, Leaf, Wanted},
     count::{Counting, Quota, Rate},
     credentials::{self, User},
     live::LiveSession,
-    memory::Known,
+    memory::{Known, Presented},
     refusal::{Denied, Refused},
     share::Counted,
     window::{Millis, whole},
@@ -44,14 +45,29 @@ pub struct Question {
 /// How far the decision is.
 pub(super) enum Open {
     /// Who it is, is not known.
-    Identity {
-        user: Option<(String, SecretText)>,
-        token: Option<String>,
-    },
+    Identity(Identifying),
     /// It is known, and it has to be counted in the store.
     Counting(Option<Arc<LiveSession>>, Counting),
     /// It is over its rate and waits.
     Throttled(Option<Arc<LiveSession>>, Throttle),
+}
+
+/// What a request says about its sender.
+pub(super) struct Identifying {
+    /// For basic authentication.
+    pub(super) user: Option<(String, SecretText)>,
+    /// For the token method, or why that fails.
+    pub(super) wanted: Option<Result<Wanted<String>, Refused>>,
+    /// The certificate it came with.
+    pub(super) leaf: Option<Leaf>,
+}
+
+/// Sessions that were found for a request.
+#[derive(Default)]
+pub(super) struct Senders {
+    pub(super) by_user: Option<Arc<LiveSession>>,
+    pub(super) by_certificate: Option<Arc<LiveSession>>,
+    pub(super) by_token: Option<Arc<LiveSession>>,
 }
 
 /// What limits say.
@@ -67,6 +83,7 @@ pub fn check<'p>(
     link: &AccessLink,
     api: &Arc<RunningApi>,
     policies: &Arc<PolicySet>,
+    came: Came,
     view: &RequestView<'_>,
     path: impl Fn() -> Cow<'p, str>,
 ) -> Checked {
@@ -84,11 +101,11 @@ pub fn check<'p>(
             open,
         }))
     };
-    let session = match methods.map(|methods| identify(link, api, policies, methods, view)) {
+    let session = match methods.map(|methods| identify(link, api, policies, methods, came, view)) {
         None => None,
         Some(Identified::Session(session)) => Some(session),
         Some(Identified::Denied(denied)) => return Checked::Denied(denied),
-        Some(Identified::Ask { user, token }) => return ask(Open::Identity { user, token }),
+        Some(Identified::Ask(identifying)) => return ask(Open::Identity(identifying)),
     };
     match limits(link, api, session.as_ref(), view.method, &path()) {
         Limited::Pass => Checked::Pass(session),
@@ -105,10 +122,17 @@ pub fn check<'p>(
 enum Identified {
     Session(Arc<LiveSession>),
     Denied(Denied),
-    Ask {
-        user: Option<(String, SecretText)>,
-        token: Option<String>,
-    },
+    Ask(Identifying),
+}
+
+/// What this worker knows of the session a token or a certificate stands for.
+enum OfKey<'v> {
+    /// All there is to know.
+    Known(Senders),
+    /// Whatever else comes out, nobody passes.
+    Refused(Denied),
+    /// To be asked.
+    Unknown(Wanted<Cow<'v, str>>),
 }
 
 /// Who sends a request, as far as this worker knows. Basic authentication comes first, and every
@@ -118,6 +142,7 @@ fn identify(
     api: &RunningApi,
     policies: &Arc<PolicySet>,
     methods: &Methods,
+    came: Came,
     view: &RequestView<'_>,
 ) -> Identified {
     let org = &api.api.org_id;
@@ -130,7 +155,8 @@ fn identify(
             User::Malformed(what) => return stranger(Refused::UserMalformed(what)),
             User::Named { name, password } => {
                 // Of somebody who is known to be nobody too, the password is judged as any other is.
-                if let Remembered::Session(session) = remembered(link, org, &name, policies)
+                if let Remembered::Session(session) =
+                    remembered(link, org, Presented::Token(&name), policies)
                     && link.knows(&session, &password, basic)
                 {
                     by_user = Some(session);
@@ -139,54 +165,116 @@ fn identify(
             }
         }
     }
-    let mut token = None;
-    let mut by_token = None;
+    let user_is_known = methods.basic.is_none() || by_user.is_some();
+    let mut senders = Senders::default();
+    let mut wanted = None;
     if let Some(places) = &methods.token {
-        match credentials::token(places, view) {
+        let token = || credentials::token(places, view);
+        match needed(methods, came, link.tokens_stand_in(), token) {
             // Whether the user is right is answered first.
-            None if methods.basic.is_some() && by_user.is_none() => {}
-            None => return stranger(Refused::TokenMissing),
-            Some(presented) => {
-                match remembered(link, org, &presented, policies) {
-                    Remembered::Nobody if methods.basic.is_none() || by_user.is_some() => {
-                        let denied = Denied::presenting(Refused::TokenUnknown, &presented);
-                        return Identified::Denied(denied);
-                    }
-                    Remembered::Session(session) => by_token = Some(session),
-                    Remembered::Nobody | Remembered::Nothing => {}
-                }
-                if by_token.is_none() || user.is_some() {
-                    token = Some(presented.into_owned());
-                }
-            }
+            needed if !user_is_known => wanted = Some(needed.map(Wanted::owned)),
+            Err(refused) => return stranger(refused),
+            Ok(needed) => match of_key(link, org, needed, policies) {
+                OfKey::Known(found) => senders = found,
+                OfKey::Refused(denied) => return Identified::Denied(denied),
+                OfKey::Unknown(needed) => wanted = Some(Ok(needed.owned())),
+            },
         }
     }
-    let known = (methods.basic.is_none() || by_user.is_some())
-        && (methods.token.is_none() || by_token.is_some());
-    if !known {
-        return Identified::Ask { user, token };
+    let leaf = came.leaf();
+    if !user_is_known || wanted.is_some() {
+        return Identified::Ask(Identifying { user, wanted, leaf });
     }
-    match chosen(methods.identity, by_user, by_token) {
-        Some(session) => Identified::Session(session),
-        None => stranger(Refused::NoSession),
-    }
-}
-
-/// Whose session counts when every method has succeeded.
-pub(super) fn chosen(
-    identity: Identity,
-    by_user: Option<Arc<LiveSession>>,
-    by_token: Option<Arc<LiveSession>>,
-) -> Option<Arc<LiveSession>> {
-    match identity {
-        Identity::Last => by_token.or(by_user),
-        Identity::Token => by_token,
-        Identity::Basic => by_user,
-        Identity::Nobody => None,
+    senders.by_user = by_user;
+    match senders.decided(api, methods, leaf) {
+        Ok(session) => Identified::Session(session),
+        Err(denied) => Identified::Denied(denied),
     }
 }
 
-/// What this worker knows of a token without asking.
+/// Whose sessions the token method needs.
+fn needed<'v>(
+    methods: &Methods,
+    came: Came,
+    stand_in: bool,
+    token: impl FnOnce() -> Option<Cow<'v, str>>,
+) -> Result<Wanted<Cow<'v, str>>, Refused> {
+    if methods.certificate {
+        return certificate::wanted(came, stand_in, token);
+    }
+    Ok(Wanted {
+        certificate: None,
+        token: Some(token().ok_or(Refused::TokenMissing)?),
+    })
+}
+
+/// The sessions the token method needs, as far as this worker remembers them.
+fn of_key<'v>(
+    link: &AccessLink,
+    org: &str,
+    wanted: Wanted<Cow<'v, str>>,
+    policies: &Arc<PolicySet>,
+) -> OfKey<'v> {
+    let mut senders = Senders::default();
+    if let Some(fingerprint) = wanted.certificate {
+        match remembered(link, org, Presented::Certificate(fingerprint), policies) {
+            Remembered::Session(session) => senders.by_certificate = Some(session),
+            Remembered::Nobody => {
+                let refused = Refused::CertificateUnknown;
+                return OfKey::Refused(Denied::with_certificate(refused, fingerprint));
+            }
+            Remembered::Nothing => return OfKey::Unknown(wanted),
+        }
+    }
+    if let Some(token) = &wanted.token {
+        match remembered(link, org, Presented::Token(token), policies) {
+            Remembered::Session(session) => senders.by_token = Some(session),
+            Remembered::Nobody => {
+                return OfKey::Refused(Denied::presenting(Refused::TokenUnknown, token));
+            }
+            Remembered::Nothing => return OfKey::Unknown(wanted),
+        }
+    }
+    OfKey::Known(senders)
+}
+
+impl Senders {
+    /// Whose session counts when every method has succeeded, and its certificates are in order.
+    pub(super) fn decided(
+        self,
+        api: &RunningApi,
+        methods: &Methods,
+        leaf: Option<Leaf>,
+    ) -> Result<Arc<LiveSession>, Denied> {
+        let Self {
+            by_user,
+            by_certificate,
+            by_token,
+        } = self;
+        let by_key = by_token.as_ref().or(by_certificate.as_ref());
+        for session in [by_user.as_ref(), by_key].into_iter().flatten() {
+            certificate::in_order(api, session, leaf)
+                .map_err(|refused| Denied::known(refused, session.clone()))?;
+        }
+        // A token that came along with a certificate counts, and the certificate has to be in order too.
+        if let (Some(token), Some(certificate)) = (&by_token, &by_certificate)
+            && !certificate::is_bound(api, token)
+        {
+            certificate::stored(certificate)
+                .map_err(|refused| Denied::known(refused, certificate.clone()))?;
+        }
+        let by_key = by_token.or(by_certificate);
+        let chosen = match methods.identity {
+            Identity::Last => by_key.or(by_user),
+            Identity::Token => by_key,
+            Identity::Basic => by_user,
+            Identity::Nobody => None,
+        };
+        chosen.ok_or_else(|| Denied::stranger(Refused::NoSession))
+    }
+}
+
+/// What this worker knows of a token or a certificate without asking.
 pub(super) enum Remembered {
     /// Good to use.
     Session(Arc<LiveSession>),
@@ -199,7 +287,7 @@ pub(super) enum Remembered {
 pub(super) fn remembered(
     link: &AccessLink,
     org: &str,
-    presented: &str,
+    presented: Presented<'_>,
     policies: &Arc<PolicySet>,
 ) -> Remembered {
     let now = link.now();

@@ -4,13 +4,14 @@
 //! marked in one place. Control side only: a worker keeps what it was given.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::{
     live::LiveSession,
+    memory::Presented,
     window::{Millis, Window},
 };
 
@@ -25,35 +26,71 @@ pub struct KnownSessions(Mutex<Tables>);
 struct Tables {
     /// By what follows `apikey-`.
     by_name: HashMap<String, Named>,
-    /// Other names of the same: tokens and what was presented, with the organisation.
-    aliases: HashMap<String, String>,
+    /// Other names of the same.
+    aliases: HashMap<Alias, String>,
+    /// Names of those that belong to a certificate, by its id.
+    by_certificate: HashMap<String, HashSet<String>>,
     windows: HashMap<String, (Arc<Window>, f64)>,
     sweep_at: usize,
     windows_sweep_at: usize,
 }
 
-/// What a session is known by.
+/// What a session is asked for by, beyond the request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// A token, or the name of a user.
+    Token(String),
+    /// A certificate, by its id in the store.
+    Certificate(String),
+}
+
+/// A name of a session beside that of its entry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Alias {
+    /// What was presented in an organisation.
+    Presented(String, Claim),
+    /// What a change of it may be told under.
+    Told(String),
+}
+
+/// What a session is known by beside the name of its entry.
 pub struct Names<'n> {
-    /// What follows `apikey-`.
-    pub name: &'n str,
     /// The organisation it was asked for in.
     pub org: &'n str,
     /// What was presented.
-    pub presented: &'n str,
+    pub presented: &'n Claim,
     /// Names that a change of it may be told under.
     pub others: [String; 4],
 }
 
 struct Named {
     session: Arc<LiveSession>,
-    aliases: Vec<String>,
+    aliases: Vec<Alias>,
+}
+
+impl Claim {
+    /// What is presented to an API of an organisation.
+    pub fn of(org: &str, presented: Presented<'_>) -> Self {
+        match presented {
+            Presented::Token(token) => Self::Token(token.to_owned()),
+            Presented::Certificate(fingerprint) => Self::Certificate(format!("{org}{fingerprint}")),
+        }
+    }
+
+    /// The token, or the id.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Token(text) | Self::Certificate(text) => text,
+        }
+    }
 }
 
 impl KnownSessions {
-    /// The session that was found for a token before.
-    pub fn find(&self, org: &str, presented: &str) -> Option<Arc<LiveSession>> {
+    /// The session that was found for this before.
+    pub fn find(&self, org: &str, presented: &Claim) -> Option<Arc<LiveSession>> {
+        let alias = Alias::Presented(org.to_owned(), presented.clone());
         let tables = self.tables();
-        let name = tables.aliases.get(&presented_name(org, presented))?;
+        let name = tables.aliases.get(&alias)?;
         tables.by_name.get(name).map(|named| named.session.clone())
     }
 
@@ -72,43 +109,35 @@ impl KnownSessions {
         lifetime: Duration,
     ) {
         let Names {
-            name,
             org,
             presented,
             others,
         } = names;
-        let mut tables = self.tables();
-        if tables.by_name.len() >= tables.sweep_at.max(SWEEP_FROM) {
-            tables.sweep(now, lifetime);
-        }
-        let wanted = std::iter::once(presented_name(org, presented)).chain(others);
-        let mut aliases = match tables.by_name.remove(name) {
-            Some(before) => {
-                // Only the one that stands here is marked when the key changes.
-                before.session.mark_stale();
-                before.aliases
-            }
-            None => Vec::new(),
-        };
-        for alias in wanted {
-            if !aliases.contains(&alias) {
-                aliases.push(alias);
-            }
-        }
-        for alias in &aliases {
-            tables.aliases.insert(alias.clone(), name.to_owned());
-        }
-        let session = session.clone();
-        tables
-            .by_name
-            .insert(name.to_owned(), Named { session, aliases });
+        let asked_by = Alias::Presented(org.to_owned(), presented.clone());
+        let aliases = std::iter::once(asked_by).chain(others.map(Alias::Told));
+        self.tables().keep(session, aliases, now, lifetime);
+    }
+
+    /// Takes in a session that was read again, under the names it has.
+    pub fn keep_again(&self, session: &Arc<LiveSession>, now: Millis, lifetime: Duration) {
+        self.tables()
+            .keep(session, std::iter::empty(), now, lifetime);
     }
 
     /// Keys have changed: whoever holds their sessions reads them again.
     pub fn changed(&self, names: &[String]) {
         let mut tables = self.tables();
         for name in names {
-            let name = tables.aliases.get(name).cloned().unwrap_or(name.clone());
+            let told = Alias::Told(name.clone());
+            let name = tables.aliases.get(&told).cloned().unwrap_or(name.clone());
+            tables.remove(&name);
+        }
+    }
+
+    /// A certificate came into the store or left it: the sessions that belong to it are read again.
+    pub fn certificate_changed(&self, id: &str) {
+        let mut tables = self.tables();
+        for name in tables.by_certificate.remove(id).unwrap_or_default() {
             tables.remove(&name);
         }
     }
@@ -120,6 +149,7 @@ impl KnownSessions {
             named.session.mark_stale();
         }
         tables.aliases.clear();
+        tables.by_certificate.clear();
     }
 
     /// The window of a counter of `per` seconds. It stays the same at least until its time is over,
@@ -150,11 +180,59 @@ impl KnownSessions {
 }
 
 impl Tables {
+    fn keep(
+        &mut self,
+        session: &Arc<LiveSession>,
+        wanted: impl Iterator<Item = Alias>,
+        now: Millis,
+        lifetime: Duration,
+    ) {
+        if self.by_name.len() >= self.sweep_at.max(SWEEP_FROM) {
+            self.sweep(now, lifetime);
+        }
+        let name = &session.name;
+        let mut aliases = match self.by_name.remove(name) {
+            Some(before) => {
+                // Only the one that stands here is marked when the key changes.
+                before.session.mark_stale();
+                self.leaves_certificate(name, &before.session);
+                before.aliases
+            }
+            None => Vec::new(),
+        };
+        for alias in wanted {
+            if !aliases.contains(&alias) {
+                aliases.push(alias);
+            }
+        }
+        for alias in &aliases {
+            self.aliases.insert(alias.clone(), name.clone());
+        }
+        if let Some(certificate) = &session.certificate {
+            let holders = self.by_certificate.entry(certificate.id.clone());
+            holders.or_default().insert(name.clone());
+        }
+        let (name, session) = (name.clone(), session.clone());
+        self.by_name.insert(name, Named { session, aliases });
+    }
+
     fn remove(&mut self, name: &str) {
         if let Some(named) = self.by_name.remove(name) {
             named.session.mark_stale();
+            self.leaves_certificate(name, &named.session);
             for alias in named.aliases {
                 self.aliases.remove(&alias);
+            }
+        }
+    }
+
+    fn leaves_certificate(&mut self, name: &str, session: &LiveSession) {
+        if let Some(certificate) = &session.certificate
+            && let Some(holders) = self.by_certificate.get_mut(&certificate.id)
+        {
+            holders.remove(name);
+            if holders.is_empty() {
+                self.by_certificate.remove(&certificate.id);
             }
         }
     }
@@ -169,8 +247,4 @@ impl Tables {
         over.iter().for_each(|name| self.remove(name));
         self.sweep_at = 2 * self.by_name.len();
     }
-}
-
-fn presented_name(org: &str, presented: &str) -> String {
-    format!("{org}\n{presented}")
 }

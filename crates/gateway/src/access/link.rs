@@ -8,8 +8,9 @@ use tokio::runtime::Handle;
 use super::{
     Access, Lookup, PAUSE,
     count::{Counting, QuotaLeft},
+    known::Claim,
     live::LiveSession,
-    memory::{Known, Memory},
+    memory::{Known, Memory, Presented},
     refusal::{Messages, Refused},
     share::Counted,
     window::Millis,
@@ -48,6 +49,11 @@ impl AccessLink {
         self.access.settings.sweep
     }
 
+    /// Whether tokens take the place of certificates.
+    pub(super) fn tokens_stand_in(&self) -> bool {
+        self.access.settings.tokens_stand_in
+    }
+
     pub(super) fn now(&self) -> Millis {
         self.access.clock.now()
     }
@@ -64,7 +70,7 @@ impl AccessLink {
         }
     }
 
-    pub(super) fn look(&self, org: &str, presented: &str, now: Millis) -> Known {
+    pub(super) fn look(&self, org: &str, presented: Presented<'_>, now: Millis) -> Known {
         self.memory.look(
             org,
             presented,
@@ -79,7 +85,7 @@ impl AccessLink {
     pub(super) fn begins_renewal(
         &self,
         org: &str,
-        presented: &str,
+        presented: Presented<'_>,
         policies: &Arc<PolicySet>,
     ) -> bool {
         let now = self.now();
@@ -98,7 +104,7 @@ impl AccessLink {
     pub(super) fn good_enough(
         &self,
         org: &str,
-        presented: &str,
+        presented: Presented<'_>,
         policies: &Arc<PolicySet>,
     ) -> Option<Arc<LiveSession>> {
         let now = self.now();
@@ -113,12 +119,12 @@ impl AccessLink {
         }
     }
 
-    pub(super) fn keep(&self, org: &str, presented: &str, session: Arc<LiveSession>) {
+    pub(super) fn keep(&self, org: &str, presented: Presented<'_>, session: Arc<LiveSession>) {
         let terms = self.access.settings.terms;
         self.memory.keep(org, presented, session, self.now(), terms);
     }
 
-    pub(super) fn keep_nobody(&self, org: &str, presented: &str, epoch: u64) {
+    pub(super) fn keep_nobody(&self, org: &str, presented: Presented<'_>, epoch: u64) {
         let terms = self.access.settings.terms;
         self.memory
             .keep_nobody(org, presented, self.now(), epoch, terms);
@@ -137,11 +143,11 @@ impl AccessLink {
     pub(super) async fn find(
         &self,
         org: &str,
-        presented: &str,
+        presented: Presented<'_>,
         policies: &Arc<PolicySet>,
     ) -> Lookup {
         let (access, policies) = (self.access.clone(), policies.clone());
-        let (org, presented) = (org.to_owned(), presented.to_owned());
+        let (org, presented) = (org.to_owned(), Claim::of(org, presented));
         let work = async move { access.find(&org, &presented, &policies).await };
         // A defect there must not let anybody in.
         self.runtime.spawn(work).await.unwrap_or(Lookup::Away)

@@ -36,12 +36,23 @@ pub struct LiveSession {
     pub password: BasicAuthData,
     /// As it is stored.
     pub stored: Session,
+    /// The certificate it belongs to, where it does.
+    pub certificate: Option<OwnCertificate>,
     /// The policies that were applied.
     pub policies: Arc<PolicySet>,
     /// When it was read.
     pub loaded: Millis,
     /// What has been learned since.
     pub marks: Marks,
+}
+
+/// The certificate a session belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnCertificate {
+    /// Its id in the certificate store.
+    pub id: String,
+    /// It was there when the session was read.
+    pub stored: bool,
 }
 
 /// What is learned of a session after it was read.

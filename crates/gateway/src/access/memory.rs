@@ -1,14 +1,26 @@
-//! What a worker remembers of tokens it has met: no lock, no store, one look into a map.
+//! What a worker remembers of tokens and certificates it has met: no lock, no store, one look into a map.
 //!
 //! Invariants:
 //! - A session is used for [`Terms::fresh`] after it was read, and up to [`Terms::grace`] longer only
 //!   while the store does not answer; never once it is marked stale.
 //! - A token that nobody has is remembered for a second, until any key changes.
+//! - No token is taken for a certificate, whatever it consists of.
 //! - The number of entries is bounded.
 
 use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 
+use portcullis_pki::Fingerprint;
+
 use super::{live::LiveSession, window::Millis};
+
+/// What a session is asked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presented<'p> {
+    /// A token, or the name of a user.
+    Token(&'p str),
+    /// A certificate whose key was proven.
+    Certificate(Fingerprint),
+}
 
 /// Most tokens a worker remembers.
 const MOST: usize = 1 << 16;
@@ -51,10 +63,17 @@ pub enum Known {
 }
 
 impl Memory {
-    /// What is known of a token of an organisation. `epoch` counts changes of keys.
-    pub fn look(&self, org: &str, token: &str, now: Millis, epoch: u64, terms: Terms) -> Known {
+    /// What is known of what is presented in an organisation. `epoch` counts changes of keys.
+    pub fn look(
+        &self,
+        org: &str,
+        presented: Presented<'_>,
+        now: Millis,
+        epoch: u64,
+        terms: Terms,
+    ) -> Known {
         let mut key = self.key.borrow_mut();
-        write_key(&mut key, org, token);
+        write_key(&mut key, org, presented);
         match self.entries.borrow().get(key.as_slice()) {
             None => Known::Nothing,
             Some(Entry::Nobody { at, epoch: then }) => {
@@ -81,17 +100,24 @@ impl Memory {
     pub fn keep(
         &self,
         org: &str,
-        token: &str,
+        presented: Presented<'_>,
         session: Arc<LiveSession>,
         now: Millis,
         terms: Terms,
     ) {
-        self.put(org, token, Entry::Session(session), now, terms);
+        self.put(org, presented, Entry::Session(session), now, terms);
     }
 
     /// Remembers that it is nobody's.
-    pub fn keep_nobody(&self, org: &str, token: &str, now: Millis, epoch: u64, terms: Terms) {
-        self.put(org, token, Entry::Nobody { at: now, epoch }, now, terms);
+    pub fn keep_nobody(
+        &self,
+        org: &str,
+        presented: Presented<'_>,
+        now: Millis,
+        epoch: u64,
+        terms: Terms,
+    ) {
+        self.put(org, presented, Entry::Nobody { at: now, epoch }, now, terms);
     }
 
     /// Forgets what is of no use any more.
@@ -108,7 +134,7 @@ impl Memory {
         }
     }
 
-    fn put(&self, org: &str, token: &str, entry: Entry, now: Millis, terms: Terms) {
+    fn put(&self, org: &str, presented: Presented<'_>, entry: Entry, now: Millis, terms: Terms) {
         if self.entries.borrow().len() >= MOST {
             self.sweep(now, terms);
             let mut entries = self.entries.borrow_mut();
@@ -118,16 +144,25 @@ impl Memory {
             }
         }
         let mut key = self.key.borrow_mut();
-        write_key(&mut key, org, token);
+        write_key(&mut key, org, presented);
         self.entries
             .borrow_mut()
             .insert(key.as_slice().into(), entry);
     }
 }
 
-fn write_key(key: &mut Vec<u8>, org: &str, token: &str) {
+fn write_key(key: &mut Vec<u8>, org: &str, presented: Presented<'_>) {
     key.clear();
     key.extend_from_slice(&org.len().to_le_bytes());
     key.extend_from_slice(org.as_bytes());
-    key.extend_from_slice(token.as_bytes());
+    match presented {
+        Presented::Token(token) => {
+            key.push(0);
+            key.extend_from_slice(token.as_bytes());
+        }
+        Presented::Certificate(fingerprint) => {
+            key.push(1);
+            key.extend_from_slice(fingerprint.as_bytes());
+        }
+    }
 }

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! credentials  what the request says about who sends it
-//! memory       what this worker remembers of tokens
+//! certificate  what its certificate says
+//! memory       what this worker remembers of tokens and certificates
 //! check        the decision, at once where everything needed is at hand
 //! settle       the same after asking the store, without holding a worker up
+//! load         sessions read from the store, and the certificates they belong to
 //! known, live  sessions in use on this node
 //! window       rates counted in memory     share  how much of a rate is this node's
 //! count        rates and quotas counted in the store
 //! refusal      what is told
 //! ```
 //!
-//! Order (store sheet 3.5): basic authentication, token, inactive or expired, right for the API, right
+//! Order (store sheet 3.5): basic authentication, certificate and token, bound certificates, inactive or expired, right for the API, right
 //! for path and method, the key's rate, its quota, the API's rate.
 //!
 //! Invariants:
@@ -20,12 +22,14 @@
 //! - A worker takes no lock and waits for no store; it hands questions over and goes on.
 //! - Tokens and passwords are never logged; logs show the last four characters.
 
+pub mod certificate;
 pub mod check;
 pub mod count;
 pub mod credentials;
 mod known;
 mod link;
 pub mod live;
+mod load;
 pub mod memory;
 pub mod refusal;
 pub mod settle;
@@ -44,32 +48,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use portcullis_apidef::{
-    policies::{PolicySet, apply},
-    session::{SecretText, Session},
-};
+use portcullis_apidef::session::SecretText;
 use portcullis_config::GatewayConfig;
-use portcullis_policy::Access as Rights;
-use portcullis_store::{
-    Engine, StoreError,
-    hash::HashFunction,
-    password,
-    sessions::{Found, Sessions},
-    token,
-};
+use portcullis_store::{Certificates, Engine, hash::HashFunction, password, sessions::Sessions};
 use tokio::sync::Semaphore;
 
 pub use self::link::AccessLink;
 use self::{
     count::{Counters, Counting, QuotaLeft},
-    known::{KnownSessions, Names},
-    live::{DigestKey, LiveSession, Marks},
+    known::KnownSessions,
+    live::{DigestKey, LiveSession},
     memory::Terms,
     refusal::{Messages, Refused},
     share::Share,
     window::Clock,
 };
-use crate::{stores::Stores, watch::Reading};
+use crate::stores::Stores;
 
 /// Most sessions looked up at once: a flood of unknown tokens waits in line instead of drowning the
 /// store.
@@ -81,6 +75,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What all workers share.
 pub struct Access {
     sessions: Sessions,
+    certificates: Certificates,
     engine: Engine,
     limiter: Engine,
     known: KnownSessions,
@@ -98,6 +93,8 @@ pub struct Access {
 pub struct AccessSettings {
     /// How long sessions are used.
     pub terms: Terms,
+    /// Tokens take the place of client certificates.
+    pub tokens_stand_in: bool,
     /// A key without any right opens its whole organisation.
     pub master_keys: bool,
     /// Passwords are stored in a form that takes long to compare.
@@ -114,7 +111,7 @@ pub struct AccessSettings {
 pub enum Lookup {
     /// This one.
     Found(Arc<LiveSession>),
-    /// Nobody has the token.
+    /// Nobody has the token, or no key belongs to the certificate.
     Nobody,
     /// Not known.
     Away,
@@ -129,6 +126,7 @@ impl AccessSettings {
                 fresh: identity.session_cache.unwrap_or_default(),
                 grace: identity.session_grace,
             },
+            tokens_stand_in: config.security.allow_unsafe_dynamic_mtls_token,
             master_keys: identity.allow_master_keys,
             slow_passwords: HashFunction::named(&identity.basic_auth_hash_key_function).is_none(),
             count_together: identity.enable_redis_rolling_limiter
@@ -149,8 +147,16 @@ impl Access {
         stores: &Stores,
         cores: usize,
     ) -> Result<Arc<Self>, openssl::error::ErrorStack> {
+        if config.security.allow_unsafe_dynamic_mtls_token {
+            tracing::warn!(
+                key = "security.allow_unsafe_dynamic_mtls_token",
+                "A TOKEN IS ENOUGH WHERE CERTIFICATE AUTH ASKS FOR A CLIENT CERTIFICATE, and whoever knows a \
+                 certificate can make up the token of its key: leave this off unless clients cannot do without"
+            );
+        }
         Ok(Arc::new(Self {
             sessions: stores.sessions().clone(),
+            certificates: stores.certificates().clone(),
             engine: stores.engine().clone(),
             limiter: stores.limiter().clone(),
             known: KnownSessions::default(),
@@ -162,181 +168,6 @@ impl Access {
             hashing: Semaphore::new(cores.max(1)),
             settings: AccessSettings::of(config),
         }))
-    }
-
-    /// The session of a token, as far as it can be known.
-    async fn find(&self, org: &str, presented: &str, policies: &Arc<PolicySet>) -> Lookup {
-        // Never closed.
-        let _place = self.lookups.acquire().await;
-        let terms = self.settings.terms;
-        let before = self
-            .known
-            .find(org, presented)
-            .filter(|known| !known.is_stale());
-        if let Some(known) = &before
-            && self.clock.now().since(known.loaded) < terms.fresh
-            && Arc::ptr_eq(&known.policies, policies)
-        {
-            return Lookup::Found(known.clone());
-        }
-        let epoch = self.epoch();
-        match self.sessions.find(org, presented).await {
-            Ok(None) => Lookup::Nobody,
-            Ok(Some(found)) => self.take_in(org, presented, found, policies, epoch),
-            Err(error) => match before {
-                Some(known)
-                    if !matches!(error, StoreError::Entry { .. })
-                        && self.clock.now().since(known.loaded) < terms.fresh + terms.grace =>
-                {
-                    self.still(known, policies, &error)
-                }
-                _ => {
-                    tracing::error!(%error, "a key could not be looked up");
-                    Lookup::Away
-                }
-            },
-        }
-    }
-
-    fn take_in(
-        &self,
-        org: &str,
-        presented: &str,
-        found: Found,
-        policies: &Arc<PolicySet>,
-        epoch: u64,
-    ) -> Lookup {
-        let now = self.clock.now();
-        let before = self.known.named(&found.name);
-        let Some(session) = self.prepare(
-            &found.name,
-            found.session,
-            &found.token,
-            policies,
-            now,
-            before.as_deref(),
-        ) else {
-            return Lookup::Nobody;
-        };
-        let session = Arc::new(session);
-        let terms = self.settings.terms;
-        let names = Names {
-            name: &found.name,
-            org,
-            presented,
-            others: [
-                self.sessions.cached_name(presented),
-                self.sessions.cached_name(&found.token),
-                presented.to_owned(),
-                found.token,
-            ],
-        };
-        self.known
-            .keep(names, &session, now, terms.fresh + terms.grace);
-        if self.epoch() != epoch {
-            // A key changed while this one was read; perhaps it was this one.
-            session.mark_stale();
-        }
-        Lookup::Found(session)
-    }
-
-    /// A session that was read before and is good for a while longer.
-    fn still(
-        &self,
-        known: Arc<LiveSession>,
-        policies: &Arc<PolicySet>,
-        error: &StoreError,
-    ) -> Lookup {
-        tracing::debug!(%error, key = known.masked, "the store is away, a known key goes on");
-        let session = if Arc::ptr_eq(&known.policies, policies) {
-            known
-        } else {
-            let renewed = self.renew(&known, policies);
-            match renewed {
-                Some(session) => Arc::new(session),
-                None => return Lookup::Nobody,
-            }
-        };
-        session.not_before(self.clock.now() + PAUSE);
-        Lookup::Found(session)
-    }
-
-    /// What the store says of a session now.
-    async fn read_again(&self, known: &LiveSession, policies: &Arc<PolicySet>) -> Reading {
-        match self.sessions.stored(&known.name).await {
-            Ok(None) => Reading::Gone,
-            Ok(Some(stored)) => {
-                let (name, now) = (&known.name, self.clock.now());
-                let session = self.prepare(name, stored, &known.masked, policies, now, Some(known));
-                session.map_or(Reading::Gone, |session| Reading::Session(Arc::new(session)))
-            }
-            Err(error) => {
-                tracing::debug!(%error, key = known.masked, "a key in use could not be read again");
-                Reading::Unknown
-            }
-        }
-    }
-
-    fn renew(&self, known: &LiveSession, policies: &Arc<PolicySet>) -> Option<LiveSession> {
-        self.prepare(
-            &known.name,
-            known.stored.clone(),
-            &known.masked,
-            policies,
-            known.loaded,
-            Some(known),
-        )
-    }
-
-    /// Applies policies and makes a session ready; `None` when it cannot be used.
-    fn prepare(
-        &self,
-        name: &str,
-        stored: Session,
-        token: &str,
-        policies: &Arc<PolicySet>,
-        loaded: window::Millis,
-        before: Option<&LiveSession>,
-    ) -> Option<LiveSession> {
-        let masked = before.map_or_else(|| token::masked(token), |before| before.masked.clone());
-        let session = match apply(&stored, policies) {
-            Ok(session) => session,
-            Err(error) => {
-                tracing::warn!(key = masked, "the key cannot be used: {error}");
-                return None;
-            }
-        };
-        let access = Rights::of(&session, self.settings.master_keys);
-        for problem in access.problems() {
-            tracing::warn!(key = masked, "{problem}");
-        }
-        // A developer with several keys has one set of counters.
-        let counted_as = session
-            .meta_data
-            .get("tyk_developer_id")
-            .and_then(|id| id.as_str())
-            .unwrap_or(name)
-            .to_owned();
-        let now = self.clock.now();
-        let rates = (0..access.counters())
-            .map(|counter| {
-                let name = access.counter_name(counter, &counted_as, short_hash);
-                (self.known.window(&name, access.longest(counter), now), name)
-            })
-            .collect();
-        Some(LiveSession {
-            name: name.to_owned(),
-            access,
-            counted_as,
-            rates,
-            masked,
-            marks: Marks::after(before, &session.basic_auth_data),
-            alias: session.alias,
-            password: session.basic_auth_data,
-            stored,
-            policies: policies.clone(),
-            loaded,
-        })
     }
 
     /// Whether a password is a session's.
@@ -394,14 +225,16 @@ impl Access {
         self.known.changed(names);
     }
 
+    /// A certificate came into the store or left it.
+    fn certificate_changed(&self, id: &str) {
+        // A session that is being read meanwhile may have been told the opposite.
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.known.certificate_changed(id);
+    }
+
     /// Changes may have been missed.
     fn anything_changed(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.known.all_changed();
     }
-}
-
-/// Endpoints in names of counters.
-fn short_hash(endpoint: &str) -> String {
-    HashFunction::Murmur32.hex(endpoint)
 }

@@ -5,11 +5,15 @@
 use std::{borrow::Cow, sync::Arc};
 
 use portcullis_config::MessageOverride;
+use portcullis_pki::Fingerprint;
 use portcullis_policy::Denial;
 use portcullis_store::token::masked;
 
 use super::live::LiveSession;
 use crate::proxy::answer::{Answer, ErrorStyle};
+
+/// What is told where nothing more is to be said.
+const DISALLOWED: &str = "Access to this API has been disallowed";
 
 /// A refusal, and of whom.
 pub struct Denied {
@@ -28,6 +32,18 @@ pub enum Refused {
     TokenMissing,
     /// Nobody has this token.
     TokenUnknown,
+    /// No certificate came along where the session is a certificate's.
+    CertificateMissing,
+    /// The certificate is past its validity.
+    CertificateExpired,
+    /// The certificate is before its validity.
+    CertificateEarly,
+    /// No key belongs to this certificate.
+    CertificateUnknown,
+    /// The certificate that the key belongs to is not in the store.
+    CertificateRemoved,
+    /// The key is bound to other certificates.
+    CertificateMismatch,
     /// No user name came along.
     UserMissing,
     /// User name and password cannot be read.
@@ -59,6 +75,14 @@ impl std::fmt::Display for Refused {
         f.write_str(match self {
             Self::TokenMissing => "no token came along",
             Self::TokenUnknown => "authentication failed, nobody has this token",
+            Self::CertificateMissing => "no client certificate came along",
+            Self::CertificateExpired => "the client certificate has expired",
+            Self::CertificateEarly => "the client certificate is not yet valid",
+            Self::CertificateUnknown => "authentication failed, no key belongs to this certificate",
+            Self::CertificateRemoved => {
+                "the certificate that the key belongs to is not in the certificate store"
+            }
+            Self::CertificateMismatch => "the key is bound to other certificates",
             Self::UserMissing => "no user name came along",
             Self::UserMalformed(_) => "user name and password cannot be read",
             Self::UserUnknown => "authentication failed, user name or password is wrong",
@@ -80,12 +104,22 @@ impl std::fmt::Display for Refused {
 pub struct Messages {
     field_missing: Message,
     key_not_found: Message,
+    cert_required: Message,
+    cert_expired: Message,
+    cert_not_found: Message,
+    cert_mismatch: Message,
 }
 
 #[derive(Debug, Clone)]
 struct Message {
     status: u16,
     text: Cow<'static, str>,
+}
+
+impl Message {
+    fn told(&self) -> (u16, &str) {
+        (self.status, &self.text)
+    }
 }
 
 impl Denied {
@@ -102,6 +136,22 @@ impl Denied {
     pub fn presenting(refused: Refused, presented: &str) -> Self {
         Self {
             presented: Some(masked(presented)),
+            ..Self::stranger(refused)
+        }
+    }
+
+    /// Somebody with a certificate no key belongs to. Fingerprints are no secrets.
+    pub fn with_certificate(refused: Refused, certificate: Fingerprint) -> Self {
+        Self {
+            presented: Some(format!("certificate {certificate}")),
+            ..Self::stranger(refused)
+        }
+    }
+
+    /// Somebody whose session is known.
+    pub fn known(refused: Refused, session: Arc<LiveSession>) -> Self {
+        Self {
+            session: Some(session),
             ..Self::stranger(refused)
         }
     }
@@ -148,19 +198,24 @@ impl Messages {
                 401,
                 "Authorization field missing",
             ),
-            key_not_found: message(
-                "auth.key_not_found",
-                403,
-                "Access to this API has been disallowed",
-            ),
+            key_not_found: message("auth.key_not_found", 403, DISALLOWED),
+            cert_required: message("auth.cert_required", 401, "Client certificate required"),
+            cert_expired: message("auth.cert_expired", 403, "Certificate has expired"),
+            cert_not_found: message("auth.cert_not_found", 403, DISALLOWED),
+            cert_mismatch: message("auth.cert_mismatch", 401, DISALLOWED),
         }
     }
 
     /// What the sender of a refused request to the API of this name is told.
     pub fn answer(&self, refused: Refused, style: ErrorStyle, api_name: &str) -> Answer {
         let (status, text) = match refused {
-            Refused::TokenMissing => (self.field_missing.status, &*self.field_missing.text),
-            Refused::TokenUnknown => (self.key_not_found.status, &*self.key_not_found.text),
+            Refused::TokenMissing => self.field_missing.told(),
+            Refused::TokenUnknown => self.key_not_found.told(),
+            Refused::CertificateMissing => self.cert_required.told(),
+            Refused::CertificateExpired => self.cert_expired.told(),
+            Refused::CertificateEarly => (403, "Certificate is not yet valid"),
+            Refused::CertificateUnknown | Refused::CertificateMismatch => self.cert_mismatch.told(),
+            Refused::CertificateRemoved => self.cert_not_found.told(),
             Refused::UserMissing => (401, "Authorization field missing"),
             Refused::UserMalformed(text) => (400, text),
             Refused::UserUnknown => (401, "User not authorised"),
@@ -171,7 +226,7 @@ impl Messages {
             ),
             Refused::Inactive => (403, "Key is inactive, please renew"),
             Refused::Expired => (401, "Key has expired, please renew"),
-            Refused::Api => (403, "Access to this API has been disallowed"),
+            Refused::Api => (403, DISALLOWED),
             Refused::Url => (403, "Access to this resource has been disallowed"),
             Refused::Rate => (429, "Rate Limit Exceeded"),
             Refused::ApiRate => (429, "API Rate Limit Exceeded"),
@@ -230,6 +285,24 @@ mod tests {
                 .body
                 .contains("Access to this API has been disallowed")
         );
+        // Those about certificates have ids of their own.
+        let status = |id: &str, refused| {
+            let own = MessageOverride {
+                message: String::new(),
+                code: Some(418),
+            };
+            let messages = Messages::of(&[(id.into(), own)]);
+            messages.answer(refused, STYLE, "").status
+        };
+        for (id, refused) in [
+            ("auth.cert_required", Refused::CertificateMissing),
+            ("auth.cert_expired", Refused::CertificateExpired),
+            ("auth.cert_not_found", Refused::CertificateRemoved),
+            ("auth.cert_mismatch", Refused::CertificateMismatch),
+        ] {
+            assert_eq!(status(id, refused), 418, "{id}");
+            assert_ne!(status("auth.key_not_found", refused), 418, "{id}");
+        }
         // The same text for a key without the right is another message.
         assert_eq!(messages.answer(Refused::Api, STYLE, "").status, 403);
     }

@@ -10,9 +10,11 @@ use portcullis_policy::Throttle;
 
 use super::{
     Lookup,
-    check::{Limited, Open, Question, Remembered, chosen, limits, remembered},
+    certificate::Wanted,
+    check::{Identifying, Limited, Open, Question, Remembered, Senders, limits, remembered},
     count::{Counting, QuotaLeft},
     live::LiveSession,
+    memory::Presented,
     refusal::{Denied, Refused},
 };
 use crate::{snapshot::RunningApi, worker::Worker};
@@ -44,8 +46,8 @@ pub async fn settle(worker: &Rc<Worker>, question: Question) -> Result<Settled, 
         open,
     } = question;
     let (session, first) = match open {
-        Open::Identity { user, token } => {
-            let session = identify(worker, &api, &policies, user, token).await?;
+        Open::Identity(identifying) => {
+            let session = identify(worker, &api, &policies, identifying).await?;
             (Some(session), None)
         }
         Open::Counting(session, counting) => (session, Some(Limited::Count(counting))),
@@ -123,12 +125,12 @@ async fn identify(
     worker: &Rc<Worker>,
     api: &RunningApi,
     policies: &Arc<PolicySet>,
-    user: Option<(String, SecretText)>,
-    token: Option<String>,
+    identifying: Identifying,
 ) -> Result<Arc<LiveSession>, Denied> {
     let Authentication::Required(methods) = &api.api.authentication else {
         return Err(Denied::stranger(Refused::NoSession));
     };
+    let Identifying { user, wanted, leaf } = identifying;
     let org = &api.api.org_id;
     let by_user = match (&methods.basic, user) {
         (None, _) => None,
@@ -138,16 +140,36 @@ async fn identify(
             Some(session.map_err(|refused| Denied::presenting(refused, &name))?)
         }
     };
-    let by_token = match (&methods.token, token) {
-        (None, _) => None,
+    let mut senders = match (&methods.token, wanted) {
+        (None, _) => Senders::default(),
         (Some(_), None) => return Err(Denied::stranger(Refused::TokenMissing)),
-        (Some(_), Some(token)) => {
-            let session = session(worker, org, &token, policies).await;
-            let session = session.and_then(|session| session.ok_or(Refused::TokenUnknown));
-            Some(session.map_err(|refused| Denied::presenting(refused, &token))?)
-        }
+        (Some(_), Some(Err(refused))) => return Err(Denied::stranger(refused)),
+        (Some(_), Some(Ok(wanted))) => of_key(worker, org, wanted, policies).await?,
     };
-    chosen(methods.identity, by_user, by_token).ok_or_else(|| Denied::stranger(Refused::NoSession))
+    senders.by_user = by_user;
+    senders.decided(api, methods, leaf)
+}
+
+/// The sessions the token method needs: the certificate's comes first.
+async fn of_key(
+    worker: &Rc<Worker>,
+    org: &str,
+    wanted: Wanted<String>,
+    policies: &Arc<PolicySet>,
+) -> Result<Senders, Denied> {
+    let mut senders = Senders::default();
+    if let Some(fingerprint) = wanted.certificate {
+        let session = session(worker, org, Presented::Certificate(fingerprint), policies).await;
+        let session = session.and_then(|session| session.ok_or(Refused::CertificateUnknown));
+        let denied = |refused| Denied::with_certificate(refused, fingerprint);
+        senders.by_certificate = Some(session.map_err(denied)?);
+    }
+    if let Some(token) = wanted.token {
+        let session = session(worker, org, Presented::Token(&token), policies).await;
+        let session = session.and_then(|session| session.ok_or(Refused::TokenUnknown));
+        senders.by_token = Some(session.map_err(|refused| Denied::presenting(refused, &token))?);
+    }
+    Ok(senders)
 }
 
 async fn user_session(
@@ -158,7 +180,8 @@ async fn user_session(
     basic: &Basic,
     policies: &Arc<PolicySet>,
 ) -> Result<Arc<LiveSession>, Refused> {
-    let Some(session) = session(worker, org, name, policies).await? else {
+    let user = Presented::Token(name);
+    let Some(session) = session(worker, org, user, policies).await? else {
         worker.access.verify_nobody(password).await;
         return Err(Refused::UserUnknown);
     };
@@ -169,11 +192,11 @@ async fn user_session(
     }
 }
 
-/// The session of a token; `None` when nobody has it.
+/// The session of a token or a certificate; `None` when there is none.
 async fn session(
     worker: &Rc<Worker>,
     org: &str,
-    presented: &str,
+    presented: Presented<'_>,
     policies: &Arc<PolicySet>,
 ) -> Result<Option<Arc<LiveSession>>, Refused> {
     let access = &worker.access;

@@ -1,4 +1,4 @@
-//! What concerns keys and limits in what nodes tell each other.
+//! What concerns keys, their certificates and limits in what nodes tell each other.
 //!
 //! Invariant: where a signal may have been missed, every session is read again before it is used again.
 
@@ -15,10 +15,10 @@ impl Access {
     /// Obeys signals until the runtime it is called on ends.
     pub fn obey(self: &Arc<Self>, stores: &Stores, config: &GatewayConfig) {
         let access = self.clone();
-        stores.signals().obey_at_once(move |signal| {
-            if let Signal::KeysChanged(names) = signal {
-                access.keys_changed(names);
-            }
+        stores.signals().obey_at_once(move |signal| match signal {
+            Signal::KeysChanged(names) => access.keys_changed(names),
+            Signal::CertificateChanged { id } => access.certificate_changed(id),
+            _ => {}
         });
         let mut signals = stores.signals().subscribe();
         let access = self.clone();
@@ -31,6 +31,7 @@ impl Access {
             loop {
                 match signals.recv().await {
                     Ok(Signal::KeysChanged(names)) => access.keys_changed(&names),
+                    Ok(Signal::CertificateChanged { id }) => access.certificate_changed(&id),
                     // Also sent where messages were missed.
                     Ok(Signal::Reload) | Err(RecvError::Lagged(_)) => access.anything_changed(),
                     // Only nodes with the same tags share limits.

@@ -11,6 +11,7 @@ use portcullis_store::{Condition, Embedded, Engine, Lifetime};
 use super::{
     Access, Lookup,
     count::{Counting, Quota, QuotaLeft, Rate},
+    known::Claim,
     live::LiveSession,
     refusal::Refused,
 };
@@ -54,7 +55,12 @@ impl Bench {
     }
 
     async fn find(&self, token: &str) -> Option<Arc<LiveSession>> {
-        match self.access.find("default", token, &self.policies).await {
+        let token = Claim::Token(token.to_owned());
+        self.ask(&token).await
+    }
+
+    async fn ask(&self, presented: &Claim) -> Option<Arc<LiveSession>> {
+        match self.access.find("default", presented, &self.policies).await {
             Lookup::Found(session) => Some(session),
             Lookup::Nobody => None,
             Lookup::Away => panic!("the store is there"),

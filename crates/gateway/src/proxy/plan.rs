@@ -24,6 +24,7 @@ use super::{
 use crate::{
     access::{
         self,
+        certificate::Came,
         check::{Checked, Question, check},
         count::QuotaLeft,
         credentials::without_parameter,
@@ -203,7 +204,15 @@ pub fn plan(
         return Planned::Decided(bar(api, &barred, style, peer));
     }
     let after_listen = || found.path_after_listen(&path);
-    let checked = check(&worker.access, api, &snapshot.policies, view, after_listen);
+    let came = Came::by(peer);
+    let checked = check(
+        &worker.access,
+        api,
+        &snapshot.policies,
+        came,
+        view,
+        after_listen,
+    );
     let (session, question) = match checked {
         Checked::Pass(session) => (session, None),
         Checked::Denied(denied) => {
