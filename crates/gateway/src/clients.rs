@@ -114,6 +114,12 @@ impl Client {
         self.told.each(wanted, &self.chain, each);
     }
 
+    /// What it presented.
+    #[must_use]
+    pub fn chain(&self) -> &PresentedChain {
+        &self.chain
+    }
+
     /// SHA-256 of its certificate.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {

@@ -27,6 +27,7 @@ use crate::{
     control::{ControlApi, QuarantineEntry, Readiness},
     control_link::ControlLink,
     engine::{ControlLoop, Engine, Loader, ReloadError},
+    flight::FlightRecorder,
     listen::{self, BindError},
     live::Live,
     loader_thread::LoaderThread,
@@ -190,11 +191,13 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         access.obey(&stores, &config);
     }
     let certificates = stores.certificates().clone();
+    let (flight, recorder) = FlightRecorder::start(runtime.handle());
     let api = Arc::new(ControlApi::new(
         config.clone(),
         engine.clone(),
         registry.clone(),
         stores.clone(),
+        recorder,
     ));
     let control = ControlLink::new(api, runtime.handle().clone());
     let (access_log, log_writer) = AccessLog::start(&config.logs, io::stdout())?;
@@ -219,6 +222,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
             counters: registry.worker(),
             access_log: access_log.clone(),
             control: control.clone(),
+            flight: flight.clone(),
             access: AccessLink::new(access.clone(), runtime.handle().clone()),
             orders: received,
         };

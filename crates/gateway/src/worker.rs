@@ -7,18 +7,21 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    fmt::Display,
     net::IpAddr,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
+use portcullis_tls::failure::Reason;
 use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
     access::AccessLink,
     connection,
     control_link::ControlLink,
+    flight::{Check, Entry, Notes},
     live::Live,
     observe::{AccessLog, WorkerCounters},
     proxy::pool::Pool,
@@ -63,6 +66,8 @@ pub struct Worker {
     pub control: ControlLink,
     /// Who may call, and how often.
     pub access: AccessLink,
+    /// Where refusals are noted.
+    pub flight: Notes,
     /// What is open for clients that may lose the right to it.
     pub watch: Watch,
     live: Arc<Live>,
@@ -128,6 +133,26 @@ impl Worker {
         })
     }
 
+    /// Counts and notes that a client was refused; `more` adds what is known of it.
+    pub fn refused(
+        &self,
+        check: Check,
+        from: IpAddr,
+        port: u16,
+        detail: &dyn Display,
+        more: impl FnOnce(Entry) -> Entry,
+    ) {
+        match check {
+            Check::Handshake(reason) => self.counters.handshake_failed(reason.label()),
+            Check::TooManyHandshakes => self.counters.handshake_failed(Reason::Other.label()),
+            Check::List(..) | Check::Misdirected => self.counters.client_refused(check.label()),
+        }
+        self.flight.note(|| {
+            let now = SystemTime::now();
+            more(Entry::new(now, from, port, check, &detail.to_string()))
+        });
+    }
+
     /// Counts a connection until the value is dropped.
     pub fn count_connection(self: &Rc<Self>) -> Counted {
         self.connections.set(self.connections.get() + 1);
@@ -183,6 +208,8 @@ pub struct WorkerSeed {
     pub control: ControlLink,
     /// Who may call, and how often.
     pub access: AccessLink,
+    /// Where refusals are noted.
+    pub flight: Notes,
     /// What it is told.
     pub orders: mpsc::UnboundedReceiver<Order>,
 }
@@ -216,6 +243,7 @@ async fn work(seed: WorkerSeed) {
         access_log: seed.access_log,
         control: seed.control,
         access: seed.access,
+        flight: seed.flight,
         watch: Watch::default(),
         live: seed.live,
         held: RefCell::new(held),

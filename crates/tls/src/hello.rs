@@ -6,6 +6,7 @@
 use portcullis_pki::KeyKind;
 
 use crate::cipher::{CipherList, Kind};
+use crate::offer::Offer;
 use crate::version::{Version, VersionRange};
 
 const SERVER_NAME: u16 = 0;
@@ -79,6 +80,23 @@ impl<'a> Hello<'a> {
         place.copy_from_slice(name);
         place.make_ascii_lowercase();
         std::str::from_utf8(place).unwrap_or("")
+    }
+
+    /// What the client offers, to be told when its handshake fails.
+    pub(crate) fn offer(&self) -> Offer {
+        let mut buffer = [0; LONGEST_NAME];
+        let host = self.host(&mut buffer);
+        // A client of old names one version only, its best.
+        let legacy = self.versions.is_none().then_some(self.legacy_version);
+        Offer::new(
+            Some(host).filter(|host| !host.is_empty()),
+            [
+                &mut self.versions.unwrap_or_default().iter().chain(legacy),
+                &mut self.ciphers.iter(),
+                &mut self.groups.unwrap_or_default().iter(),
+                &mut self.signatures.unwrap_or_default().iter(),
+            ],
+        )
     }
 
     /// Whether the client and `versions` meet in TLS 1.3.

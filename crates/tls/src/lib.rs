@@ -9,7 +9,8 @@
 //! - [`server`], [`tickets`]: accepting handshakes, resuming sessions.
 //! - [`client`], [`roots`]: handshakes with upstreams, and whom to trust.
 //! - [`stream`](mod@stream), [`buffer`]: TLS over an asynchronous transport, without memory while idle.
-//! - [`negotiated`], [`failure`]: what a handshake agreed on, or why it failed.
+//! - [`offer`], [`negotiated`], [`failure`]: what a client offers, what a handshake agreed on, or why it
+//!   failed.
 
 mod hello;
 mod sys;
@@ -20,6 +21,7 @@ pub mod client;
 pub mod client_trust;
 pub mod failure;
 pub mod negotiated;
+pub mod offer;
 pub mod policy;
 pub mod roots;
 pub mod server;
@@ -33,6 +35,7 @@ pub use client::{ClientConfig, ClientSettings, Verification};
 pub use client_trust::ClientTrust;
 pub use failure::{HandshakeFailure, UpstreamTlsFailure};
 pub use negotiated::Negotiated;
+pub use offer::Offer;
 pub use policy::{ClientCertificate, Manner, Policies, Policy};
 pub use roots::Roots;
 pub use server::{ServerConfig, ServerSettings};

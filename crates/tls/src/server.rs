@@ -48,6 +48,7 @@ use self::contexts::Contexts;
 use crate::{
     cipher::{self, CipherList},
     hello::Hello,
+    offer,
     policy::Policies,
     serving::{Replacement, ServingSet},
     sys,
@@ -324,6 +325,7 @@ unsafe extern "C" fn select(hello: *const ffi::SSL_CLIENT_HELLO) -> ffi::ssl_sel
         );
         (parsed, SslRef::from_ptr_mut(hello.ssl))
     };
+    offer::keep(ssl, &hello);
     // The front context lives as long as the connection that started on it, but borrowing it
     // through the connection would forbid changing the connection: hold it by a reference.
     let front = ssl.ssl_context().to_owned();

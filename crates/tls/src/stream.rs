@@ -26,7 +26,9 @@ use portcullis_pki::PresentedChain;
 
 use crate::{
     buffer::{Chunk, Output},
+    offer::{self, Offer},
     server::{ClientRefused, clients},
+    sys,
 };
 
 /// Ciphertext waiting to be written beyond which a write waits for the transport, in bytes.
@@ -157,7 +159,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     /// # Errors
     /// The client has to be refused; the alert waits for the next flush.
     pub fn admit(&mut self) -> Result<Option<Arc<PresentedChain>>, ClientRefused> {
-        clients::admitted(self.engine.ssl())
+        let client = clients::admitted(self.engine.ssl())?;
+        drop(self.take_offer());
+        Ok(client)
+    }
+
+    /// What the client of a server's handshake that failed had offered, once; nothing when its ClientHello
+    /// could not be read, or once it is admitted.
+    pub fn take_offer(&mut self) -> Option<Box<Offer>> {
+        offer::take(sys::exclusive(&mut self.engine))
     }
 
     /// Why the handshake refused the client, where its certificate was the reason.

@@ -13,7 +13,7 @@ use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::{
     error::ErrorStack,
     pkey::{PKeyRef, Private},
-    ssl::{Ssl, SslContextBuilder, SslContextRef, SslRef},
+    ssl::{Ssl, SslContextBuilder, SslContextRef, SslRef, SslStream},
     x509::X509Ref,
 };
 use openssl_sys as ffi;
@@ -34,6 +34,12 @@ pub(crate) fn new_session(context: &SslContextRef) -> Result<Ssl, ErrorStack> {
     }
     // SAFETY: not null, and nobody else owns it.
     Ok(unsafe { Ssl::from_ptr(ssl) })
+}
+
+/// The connection of a stream, to be changed.
+pub(crate) fn exclusive<S>(stream: &mut SslStream<S>) -> &mut SslRef {
+    // SAFETY: the stream owns its connection and is borrowed mutably for as long as the result.
+    unsafe { SslRef::from_ptr_mut(stream.ssl().as_ptr()) }
 }
 
 /// Frees what only a handshake needs once it is over.

@@ -7,13 +7,17 @@ use portcullis_pki::PresentedChain;
 use portcullis_tls::{
     Negotiated,
     buffer::Chunk,
-    failure::{HandshakeFailure, Reason},
+    failure::HandshakeFailure,
     server::ServerConfig,
     stream::{HandshakeError, TlsStream},
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::{transport::Transport, worker::Worker};
+use crate::{
+    flight::{Check, Leaf},
+    transport::Transport,
+    worker::Worker,
+};
 
 /// What a client that speaks clear-text HTTP to a TLS port is told, as Go's server words it.
 const CLEAR_TEXT: &[u8] =
@@ -34,15 +38,15 @@ pub(super) async fn accept(
     socket: TcpStream,
     address: IpAddr,
     early: Chunk,
+    port: u16,
     protocol: Protocol,
 ) -> Option<Accepted> {
-    let refused = |failure: HandshakeFailure| {
-        worker.counters.handshake_failed(failure.reason.label());
-        tracing::info!(client = %address, reason = failure.reason.label(), "TLS handshake failed: {failure}");
-    };
     let Some(_place) = worker.begin_handshake(address) else {
         tracing::warn!(client = %address, "too many concurrent TLS handshakes from one address; connection closed");
-        worker.counters.handshake_failed(Reason::Other.label());
+        let detail = "its address had too many handshakes under way";
+        worker.refused(Check::TooManyHandshakes, address, port, &detail, |entry| {
+            entry
+        });
         return None;
     };
     let session = match tls.session() {
@@ -62,16 +66,25 @@ pub(super) async fn accept(
     stream.prefill(early.data());
     drop(early);
     let handshake = poll_fn(|cx| stream.poll_handshake(cx));
-    match worker
+    let outcome = worker
         .timers
         .within(worker.settings.handshake_timeout, handshake)
-        .await
-    {
+        .await;
+    let refused = |stream: &mut TlsStream<TcpStream>, failure: HandshakeFailure| {
+        let reason = failure.reason;
+        tracing::info!(client = %address, reason = reason.label(), "TLS handshake failed: {failure}");
+        worker.refused(Check::Handshake(reason), address, port, &failure, |entry| {
+            let chain = stream.refused().and_then(|refused| refused.chain.clone());
+            let leaf = chain.map(|chain| Leaf::of(&chain));
+            entry.offering(stream.take_offer()).presenting(leaf)
+        });
+    };
+    match outcome {
         Ok(Ok(())) => {
             let client = match stream.admit() {
                 Ok(client) => client,
                 Err(refusal) => {
-                    refused(HandshakeFailure::refused(&refusal));
+                    refused(&mut stream, HandshakeFailure::refused(&refusal));
                     // A client that is gone needs no alert.
                     let _ = stream.shutdown().await;
                     return None;
@@ -86,7 +99,7 @@ pub(super) async fn accept(
             })
         }
         Ok(Err(HandshakeError::ClearText)) => {
-            refused(HandshakeFailure::plain_http());
+            refused(&mut stream, HandshakeFailure::plain_http());
             if matches!(protocol, Protocol::Https) {
                 // The client may be gone; then nobody misses the answer.
                 let _ = stream.transport_mut().write_all(CLEAR_TEXT).await;
@@ -99,15 +112,15 @@ pub(super) async fn accept(
                 Some(refusal) => HandshakeFailure::refused(refusal),
                 None => HandshakeFailure::of(&error),
             };
-            refused(failure);
+            refused(&mut stream, failure);
             None
         }
         Ok(Err(HandshakeError::Transport(error))) => {
-            refused(HandshakeFailure::io(&error));
+            refused(&mut stream, HandshakeFailure::io(&error));
             None
         }
         Err(_) => {
-            refused(HandshakeFailure::timeout());
+            refused(&mut stream, HandshakeFailure::timeout());
             None
         }
     }

@@ -58,6 +58,7 @@ pub async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr, 
             socket,
             address,
             early,
+            port,
             listener.protocol,
         ))
         .await

@@ -6,6 +6,7 @@ use portcullis_tls::buffer::Chunk;
 
 use crate::{
     clients,
+    flight::{Check, Leaf, Stage},
     proxy::{pool, tunnel, view::Peer},
     snapshot::Service,
     transport::Transport,
@@ -35,6 +36,14 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut transport: Transport, port: u
         && let Err(barred) = clients::admit(list, peer.tls.is_some(), peer.client.as_ref())
     {
         tracing::info!(prefix = "access", client = %peer.address, port, api_id = %api.api.id, "connection refused: {barred}");
+        let check = Check::barred(Stage::Connection, &barred);
+        worker.refused(check, peer.address, port, &barred, |entry| {
+            let leaf = peer.client.as_ref().map(|client| Leaf::of(client.chain()));
+            entry
+                .after(peer.tls.as_ref())
+                .by_api(&api.api.id)
+                .presenting(leaf)
+        });
         return;
     }
     let endpoint = &api.endpoints[worker.next_turn() % api.endpoints.len()];

@@ -20,6 +20,7 @@ pub(super) enum Endpoint {
     Health,
     Certificates(CertificateCall),
     Inventory,
+    Handshakes,
     Keys(KeyCall),
     Policies(PolicyCall),
     Organisations(OrganisationCall),
@@ -131,6 +132,8 @@ const TABLE: &[(&str, Method, Endpoint)] = &[
         Method::DELETE,
         E::Certificates(CertificateCall::Delete),
     ),
+    // Ours.
+    ("handshakes", Method::GET, E::Handshakes),
     ("keys/create", Method::POST, E::Keys(KeyCall::Create)),
     ("keys/preview", Method::POST, E::Keys(KeyCall::Preview)),
     (
@@ -243,6 +246,7 @@ impl Endpoint {
             | Self::Schema
             | Self::Certificates(_)
             | Self::Inventory
+            | Self::Handshakes
             | Self::Cache(_) => true,
             Self::Health
             | Self::Policies(_)

@@ -13,6 +13,7 @@ mod answer;
 mod cache;
 mod certificates;
 mod endpoint;
+mod handshakes;
 mod health;
 mod inventory;
 mod keys;
@@ -26,7 +27,12 @@ mod writing;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -47,7 +53,11 @@ use self::{
     writing::{Query, Writing},
 };
 use crate::{
-    clients::Barred, definitions::DefinitionFiles, observe::Registry, policies::PolicyFiles,
+    clients::Barred,
+    definitions::DefinitionFiles,
+    flight::{Check, Entry, FlightRecorder, Stage},
+    observe::Registry,
+    policies::PolicyFiles,
     stores::Stores,
 };
 
@@ -88,6 +98,7 @@ pub struct ControlApi {
     policy_files: Arc<Mutex<PolicyFiles>>,
     health: Health,
     traffic: TrafficWindow,
+    flight: Arc<FlightRecorder>,
 }
 
 /// What a path outside `/tyk` leads to.
@@ -106,6 +117,7 @@ impl ControlApi {
         runtime: Arc<dyn Runtime>,
         registry: Arc<Registry>,
         stores: Stores,
+        flight: Arc<FlightRecorder>,
     ) -> Self {
         if config.secret_is_default() {
             tracing::warn!(
@@ -130,6 +142,7 @@ impl ControlApi {
                 stores.engine().is_shared(),
             ),
             traffic: TrafficWindow::new(config.control.health_check_window),
+            flight,
             stores,
             config,
         }
@@ -211,9 +224,25 @@ impl ControlApi {
         }
         match &request.admitted {
             Some(Ok(())) => None,
-            Some(Err(barred)) => forbidden(&barred.to_string()),
+            Some(Err(barred)) => {
+                self.note(request, barred);
+                forbidden(&barred.to_string())
+            }
             None => forbidden(&Barred::NoCertificate.to_string()),
         }
+    }
+
+    /// Notes who was refused by the Control API's list. Ids in its paths may be keys, so they are left out.
+    fn note(&self, request: &ControlRequest, barred: &Barred) {
+        let listen = &self.config.listen;
+        let port = listen.control_port.unwrap_or(listen.port);
+        let check = Check::barred(Stage::ControlApi, barred);
+        let host = request.headers.get(http::header::HOST);
+        let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let path: String = request.path.split_inclusive('/').take(3).collect();
+        let now = SystemTime::now();
+        let entry = Entry::new(now, request.peer, port, check, &barred.to_string());
+        self.flight.keep(entry.of_request(host, &path));
     }
 
     /// Answers somebody who may ask.
@@ -262,6 +291,7 @@ impl ControlApi {
                 let loaded = self.runtime.loaded();
                 inventory::answer(&self.config, &loaded, self.stores.certificates(), &query).await
             }
+            Endpoint::Handshakes => handshakes::answer(&self.flight, &query),
             Endpoint::Keys(call) => {
                 let keys = Keys {
                     sessions: self.stores.sessions(),

@@ -16,6 +16,8 @@ use std::sync::{
 
 use portcullis_tls::Negotiated;
 
+use crate::flight::REFUSALS;
+
 use super::{
     ResponseFlag,
     histogram::{Histogram, bump},
@@ -31,12 +33,16 @@ const FIRST_SEGMENT: usize = 64;
 const SEGMENTS: usize = 32;
 
 /// Labels a failed handshake may have; what is none of them is counted as the last.
-pub(super) const REASONS: [&str; 10] = [
+pub(super) const REASONS: [&str; 14] = [
     "no_shared_cipher",
     "protocol_version",
     "unrecognized_name",
     "no_application_protocol",
     "plain_http",
+    "certificate_required",
+    "certificate_expired",
+    "certificate_untrusted",
+    "certificate_refused",
     "client_alert",
     "bad_record",
     "eof",
@@ -61,6 +67,8 @@ pub struct WorkerCounters {
     /// By version, full and resumed.
     pub(super) handshakes: [[AtomicU64; 2]; VERSIONS.len()],
     pub(super) handshake_failures: [AtomicU64; REASONS.len()],
+    /// Refusals after handshakes, by [`REFUSALS`].
+    pub(super) refusals: [AtomicU64; REFUSALS.len()],
 }
 
 /// Requests of one API.
@@ -133,6 +141,13 @@ impl WorkerCounters {
             .position(|known| *known == reason)
             .unwrap_or(other);
         bump(&self.handshake_failures[place], 1);
+    }
+
+    /// Counts a client that was refused after its handshake, by the label of the check.
+    pub fn client_refused(&self, reason: &str) {
+        if let Some(place) = REFUSALS.iter().position(|known| *known == reason) {
+            bump(&self.refusals[place], 1);
+        }
     }
 
     fn handshake(&self, version: &str, resumed: bool) {

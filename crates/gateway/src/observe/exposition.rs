@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use crate::flight::REFUSALS;
+
 use super::{
     ResponseFlag,
     counters::{ApiCounters, CLASSES, REASONS, VERSIONS, WorkerCounters},
@@ -171,6 +173,14 @@ pub(super) fn connections(page: &mut Page, workers: &[Arc<WorkerCounters>]) {
             ("resumed", ""),
         ];
         page.sample(name, &labels, count);
+    }
+
+    let name = "portcullis_client_refusals_total";
+    let help = "Requests and raw connections refused for want of a certificate that may pass.";
+    page.family(name, "counter", help);
+    for (place, reason) in REFUSALS.into_iter().enumerate() {
+        let count = sum(&|worker| &worker.refusals[place]);
+        page.sample(name, &[("reason", reason)], count);
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
         settle::Settled,
     },
     clients::{self, Barred},
+    flight::{Check, Entry, Leaf, Stage},
     http1::Framing,
     snapshot::{HttpService, Port, RunningApi, Snapshot},
     worker::Worker,
@@ -118,6 +119,13 @@ pub fn plan(
     }
     let style = ErrorStyle::of(view, settings.hide_generator);
     if is_misdirected(port, peer, view.host) {
+        let (check, detail) = (
+            Check::Misdirected,
+            "host and server name lead to different demands",
+        );
+        worker.refused(check, peer.address, peer.listener, &detail, |entry| {
+            about(entry, peer, view)
+        });
         return refuse(Answer::text(421, "Misdirected Request"), None);
     }
     if let Framing::Length(length) = view.framing
@@ -201,7 +209,7 @@ pub fn plan(
     if let Some(list) = &api.clients
         && let Err(barred) = clients::admit(list, peer.tls.is_some(), peer.client.as_ref())
     {
-        return Planned::Decided(bar(api, &barred, style, peer));
+        return Planned::Decided(bar(worker, api, &barred, style, peer, view));
     }
     let after_listen = || found.path_after_listen(&path);
     let came = Came::by(peer);
@@ -373,7 +381,18 @@ impl<'a> Strip<'a> {
 }
 
 /// A refusal for want of a listed certificate, and what the log says of it.
-fn bar(api: &Arc<RunningApi>, barred: &Barred, style: ErrorStyle, peer: &Peer) -> Plan {
+fn bar(
+    worker: &Worker,
+    api: &Arc<RunningApi>,
+    barred: &Barred,
+    style: ErrorStyle,
+    peer: &Peer,
+    view: &RequestView<'_>,
+) -> Plan {
+    let check = Check::barred(Stage::Request, barred);
+    worker.refused(check, peer.address, peer.listener, barred, |entry| {
+        about(entry, peer, view).by_api(&api.api.id)
+    });
     let answer = style.error(403, &barred.to_string());
     tracing::info!(
         prefix = "access",
@@ -388,6 +407,15 @@ fn bar(api: &Arc<RunningApi>, barred: &Barred, style: ErrorStyle, peer: &Peer) -
         api: Some(api.clone()),
         session: None,
     })
+}
+
+/// What is noted of a request that is refused.
+fn about(entry: Entry, peer: &Peer, view: &RequestView<'_>) -> Entry {
+    let leaf = peer.client.as_ref().map(|client| Leaf::of(client.chain()));
+    entry
+        .after(peer.tls.as_ref())
+        .of_request(view.host, view.path)
+        .presenting(leaf)
 }
 
 /// Whether the host of a request leads to a stricter demand than its connection's server name did: a

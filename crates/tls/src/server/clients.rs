@@ -24,22 +24,25 @@ use openssl::{
     x509::X509Name,
 };
 use openssl_sys as ffi;
-use portcullis_pki::{Fingerprint, PresentedChain, PresentedError, Refusal};
+use portcullis_pki::{PresentedChain, PresentedError, Refusal};
 
 use crate::{
     policy::{ClientCertificate, Manner, Policy},
     sys,
+    version::Version,
 };
 
+const HANDSHAKE_FAILURE: u8 = 40;
 const BAD_CERTIFICATE: u8 = 42;
 const CERTIFICATE_EXPIRED: u8 = 45;
 const UNKNOWN_CA: u8 = 48;
+const CERTIFICATE_REQUIRED: u8 = 116;
 
 /// Why a handshake refused a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ClientRefused {
-    /// The leaf, when one could be read.
-    pub leaf: Option<Fingerprint>,
+    /// What it presented, when that could be read.
+    pub chain: Option<Arc<PresentedChain>>,
     /// What is wrong.
     pub reason: RefusedFor,
 }
@@ -54,15 +57,35 @@ pub enum RefusedFor {
 }
 
 impl ClientRefused {
-    pub(crate) fn missing() -> Self {
+    /// It presented none.
+    #[must_use]
+    pub fn missing() -> Self {
         Self {
-            leaf: None,
+            chain: None,
             reason: RefusedFor::Presented(PresentedError::Empty),
         }
     }
 
-    fn alert(&self) -> u8 {
+    /// A chain that is not trusted.
+    #[must_use]
+    pub fn judged(chain: Arc<PresentedChain>, refusal: Refusal) -> Self {
+        Self {
+            chain: Some(chain),
+            reason: RefusedFor::Judged(refusal),
+        }
+    }
+
+    /// The alert that tells a client of it.
+    #[must_use]
+    pub fn alert(&self, manner: Manner, version: Version) -> u8 {
+        if manner == Manner::Uniform {
+            return BAD_CERTIFICATE;
+        }
         match &self.reason {
+            RefusedFor::Presented(PresentedError::Empty) => match version {
+                Version::Tls13 => CERTIFICATE_REQUIRED,
+                _ => HANDSHAKE_FAILURE,
+            },
             RefusedFor::Judged(Refusal::Expired { .. } | Refusal::NotYetValid { .. }) => {
                 CERTIFICATE_EXPIRED
             }
@@ -150,7 +173,10 @@ pub(crate) fn admitted(ssl: &SslRef) -> Result<Option<Arc<PresentedChain>>, Clie
 
 fn refuse(ssl: &SslRef, reason: RefusedFor) -> ClientRefused {
     sys::send_fatal_alert(ssl, BAD_CERTIFICATE);
-    ClientRefused { leaf: None, reason }
+    ClientRefused {
+        chain: None,
+        reason,
+    }
 }
 
 /// Why the handshake of a connection refused its client.
@@ -190,11 +216,11 @@ unsafe extern "C" fn verify(ssl: *mut ffi::SSL, alert: *mut u8) -> ffi::ssl_veri
             }
             (ClientRefused::missing(), BAD_CERTIFICATE)
         }
-        Err((refused, Manner::Telling)) => {
-            let told = refused.alert();
+        Err((refused, manner)) => {
+            // Whether a certificate is missing is seen elsewhere; here no alert depends on the version.
+            let told = refused.alert(manner, Version::Tls13);
             (refused, told)
         }
-        Err((refused, Manner::Uniform)) => (refused, BAD_CERTIFICATE),
     };
     // SAFETY: the library gives a place for the alert.
     unsafe { *alert = told };
@@ -213,20 +239,24 @@ fn judge(ssl: &SslRef) -> Result<Client, (ClientRefused, Manner)> {
     };
     let chain = sys::with_peer_certificates(ssl, PresentedChain::of_der).map_err(|error| {
         let reason = RefusedFor::Presented(error);
-        (ClientRefused { leaf: None, reason }, manner)
+        (
+            ClientRefused {
+                chain: None,
+                reason,
+            },
+            manner,
+        )
     })?;
+    let chain = Arc::new(chain);
     let until = match demand {
         Some(ClientCertificate::Required { trust, .. }) => {
-            trust.judge(&chain, now()).map_err(|refusal| {
-                let leaf = Some(chain.fingerprint());
-                let reason = RefusedFor::Judged(refusal);
-                (ClientRefused { leaf, reason }, manner)
-            })?
+            let judged = trust.judge(&chain, now());
+            judged.map_err(|refusal| (ClientRefused::judged(chain.clone(), refusal), manner))?
         }
         _ => chain.not_after(),
     };
     Ok(Client {
-        chain: Some(Arc::new(chain)),
+        chain: Some(chain),
         until,
     })
 }

@@ -35,7 +35,10 @@ use tempfile::TempDir;
 use portcullis_store::{Embedded, Engine};
 
 use super::{ControlApi, ControlRequest, LoadedSet, QuarantineEntry, Readiness, Runtime};
-use crate::{definitions::Definitions, observe::Registry, policies::PolicyReader, stores::Stores};
+use crate::{
+    definitions::Definitions, flight::FlightRecorder, observe::Registry, policies::PolicyReader,
+    stores::Stores,
+};
 
 const SECRET: &str = "not-the-default";
 
@@ -137,6 +140,7 @@ impl Node {
             runtime.clone(),
             registry.clone(),
             stores.clone(),
+            FlightRecorder::start(&tokio::runtime::Handle::current()).1,
         );
         Self {
             dir,

@@ -119,6 +119,7 @@ impl Node {
             self.runtime.clone(),
             self.registry.clone(),
             stores,
+            FlightRecorder::start(&tokio::runtime::Handle::current()).1,
         );
         let mut request = request(Method::GET, target, "");
         request
