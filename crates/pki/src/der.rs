@@ -53,23 +53,34 @@ pub(crate) fn sequence(bytes: &[u8]) -> Option<&[u8]> {
         .map(|e| e.contents)
 }
 
+/// The extensions of a certificate: the elements of each.
+fn extensions(certificate: &[u8]) -> impl Iterator<Item = Elements<'_>> {
+    const EXTENSIONS: u8 = 0xa3;
+    let list = sequence(certificate)
+        .and_then(sequence)
+        .and_then(|body| Elements(body).find(|element| element.tag == EXTENSIONS))
+        .and_then(|element| sequence(element.contents))
+        .unwrap_or_default();
+    Elements(list).map(|extension| Elements(extension.contents))
+}
+
+/// The types (encoded contents) of the extensions of a certificate, in its order.
+pub(crate) fn extension_names(certificate: &[u8]) -> impl Iterator<Item = &[u8]> {
+    extensions(certificate).filter_map(|mut parts| parts.next().map(|name| name.contents))
+}
+
 /// The value of the extension `oid` (its encoded contents) in a certificate.
 pub(crate) fn extension<'a>(certificate: &'a [u8], oid: &[u8]) -> Option<&'a [u8]> {
-    const EXTENSIONS: u8 = 0xa3;
-    let body = sequence(sequence(certificate)?)?;
-    let extensions = Elements(body).find(|element| element.tag == EXTENSIONS)?;
-    Elements(sequence(extensions.contents)?)
-        .map(|extension| Elements(extension.contents))
-        .find_map(|mut parts| {
-            let name = parts.next()?;
-            // A flag for "critical" may stand between name and value.
-            let ours = name.tag == OBJECT_IDENTIFIER && name.contents == oid;
-            if ours {
-                parts.last().map(|value| value.contents)
-            } else {
-                None
-            }
-        })
+    extensions(certificate).find_map(|mut parts| {
+        let name = parts.next()?;
+        // A flag for "critical" may stand between name and value.
+        let ours = name.tag == OBJECT_IDENTIFIER && name.contents == oid;
+        if ours {
+            parts.last().map(|value| value.contents)
+        } else {
+            None
+        }
+    })
 }
 
 /// A sequence around `contents`.

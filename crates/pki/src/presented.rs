@@ -69,6 +69,10 @@ impl PresentedChain {
                 return Err(PresentedError::TooLarge { number, bytes });
             }
             let certificate = X509::from_der(der).map_err(|_| PresentedError::Malformed(number))?;
+            // One certificate has one encoding, and nothing behind it: else it had many fingerprints.
+            if certificate.to_der().ok().as_deref() != Some(*der) {
+                return Err(PresentedError::Malformed(number));
+            }
             parsed.push(certificate);
         }
         let leaf = parsed.first().ok_or(PresentedError::Empty)?;
@@ -179,5 +183,7 @@ mod tests {
         );
         assert_eq!(refused(&[b"nothing"]), PresentedError::Malformed(1));
         assert_eq!(refused(&[&der, &der[..40]]), PresentedError::Malformed(2));
+        let longer = [&*der, b"more"].concat();
+        assert_eq!(refused(&[&longer]), PresentedError::Malformed(1));
     }
 }
