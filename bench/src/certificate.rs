@@ -28,15 +28,18 @@ pub(crate) struct Pair {
     pub(crate) certificate: PathBuf,
     /// The key alone.
     pub(crate) key: PathBuf,
-    /// The CA that signed it.
+    /// The CA that signed it, and the clients'.
     pub(crate) authority: PathBuf,
+    /// A client's certificate and key, each in a file.
+    pub(crate) client: (PathBuf, PathBuf),
 }
 
 impl Pair {
-    /// Makes a CA and a server certificate and writes them into `dir`.
+    /// Makes a CA, a server and a client certificate and writes them into `dir`.
     pub(crate) fn make(dir: &Path) -> Result<Self, Error> {
         let issuer = Issuer::new()?;
         let (certificate, key) = issuer.pair(SERVER_NAME)?;
+        let (client, client_key) = issuer.client()?;
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
             fs::write(&path, bytes).map_err(Error::io(format!("write {}", path.display())))?;
@@ -47,11 +50,15 @@ impl Pair {
             certificate: write("server.pem", &certificate)?,
             key: write("server.key", &key)?,
             authority: write("ca.pem", &issuer.authority.to_pem()?)?,
+            client: (
+                write("client.pem", &client)?,
+                write("client.key", &client_key)?,
+            ),
         })
     }
 }
 
-/// A CA that issues server certificates.
+/// A CA that issues certificates.
 struct Issuer {
     authority: X509,
     key: PKey<Private>,
@@ -69,9 +76,23 @@ impl Issuer {
     /// Certificate and key for a name, as PEM.
     fn pair(&self, name: &str) -> Result<(Vec<u8>, Vec<u8>), ErrorStack> {
         let key = key()?;
-        let certificate = server(name, &key, &self.authority, &self.key)?;
+        let certificate = leaf(name, Purpose::Server, &key, self)?;
         Ok((certificate.to_pem()?, key.private_key_to_pem_pkcs8()?))
     }
+
+    /// Certificate and key of a client, as PEM.
+    fn client(&self) -> Result<(Vec<u8>, Vec<u8>), ErrorStack> {
+        let key = key()?;
+        let certificate = leaf("benchmark client", Purpose::Client, &key, self)?;
+        Ok((certificate.to_pem()?, key.private_key_to_pem_pkcs8()?))
+    }
+}
+
+/// What a leaf is for.
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    Server,
+    Client,
 }
 
 /// The host name of one of many certificates.
@@ -105,23 +126,31 @@ fn authority(key: &PKey<Private>) -> Result<X509, ErrorStack> {
     Ok(builder.build())
 }
 
-fn server(
-    host: &str,
+fn leaf(
+    name: &str,
+    purpose: Purpose,
     key: &PKey<Private>,
-    authority: &X509,
-    authority_key: &PKey<Private>,
+    issuer: &Issuer,
 ) -> Result<X509, ErrorStack> {
-    let mut builder = started(&*name(host)?, key)?;
+    let authority = &issuer.authority;
+    let mut builder = started(&*self::name(name)?, key)?;
     builder.set_issuer_name(authority.subject_name())?;
     builder.append_extension(BasicConstraints::new().critical().build()?)?;
     builder.append_extension(KeyUsage::new().critical().digital_signature().build()?)?;
-    builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;
-    let names = SubjectAlternativeName::new()
-        .dns(host)
-        .ip("127.0.0.1")
-        .build(&builder.x509v3_context(Some(authority), None))?;
-    builder.append_extension(names)?;
-    builder.sign(authority_key, MessageDigest::sha256())?;
+    let mut usage = ExtendedKeyUsage::new();
+    match purpose {
+        Purpose::Server => usage.server_auth(),
+        Purpose::Client => usage.client_auth(),
+    };
+    builder.append_extension(usage.build()?)?;
+    if purpose == Purpose::Server {
+        let names = SubjectAlternativeName::new()
+            .dns(name)
+            .ip("127.0.0.1")
+            .build(&builder.x509v3_context(Some(authority), None))?;
+        builder.append_extension(names)?;
+    }
+    builder.sign(&issuer.key, MessageDigest::sha256())?;
     Ok(builder.build())
 }
 

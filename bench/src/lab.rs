@@ -53,10 +53,7 @@ impl Lab {
 
     /// An empty directory for one start of `peer`, and a free port.
     pub(crate) fn site(&self, peer: &str) -> Result<Site<'_>, Error> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.local_addr())
-            .map_err(Error::io("find a free port"))?
-            .port();
+        let port = free_port()?;
         let dir = self.dir.path().join(format!("{peer}-{port}"));
         fs::create_dir_all(&dir).map_err(Error::io(format!("create {}", dir.display())))?;
         Ok(Site {
@@ -65,8 +62,17 @@ impl Lab {
             port,
             apis: 1,
             certificates: Vec::new(),
+            clients: Clients::Anybody,
         })
     }
+}
+
+/// A port nobody has.
+pub(crate) fn free_port() -> Result<u16, Error> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(Error::io("find a free port"))
 }
 
 /// Where one peer is set up once.
@@ -80,6 +86,19 @@ pub(crate) struct Site<'a> {
     pub(crate) apis: usize,
     /// Certificates with keys in PEM, for names of their own; with none, there is one for `localhost`.
     pub(crate) certificates: Vec<String>,
+    /// Who may connect.
+    pub(crate) clients: Clients,
+}
+
+/// Who may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clients {
+    /// Everybody.
+    Anybody,
+    /// Clients of the run's CA, which the handshake demands.
+    OfAuthority,
+    /// The run's client, on a list that has so many entries; ours alone.
+    Listed(usize),
 }
 
 impl Site<'_> {

@@ -15,7 +15,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use openssl::error::ErrorStack;
-use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
+use openssl::ssl::{
+    Ssl, SslContext, SslContextBuilder, SslFiletype, SslMethod, SslVerifyMode, SslVersion,
+};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
@@ -82,6 +84,9 @@ impl Offer {
     }
 }
 
+/// Files with a client's certificate and key, where it is to present one.
+pub(crate) type Identity<'a> = Option<(&'a Path, &'a Path)>;
+
 /// How to reach a peer. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Dial {
@@ -106,8 +111,12 @@ impl Dial {
     ///
     /// The generator does not verify the certificate: that is its own work, on its own core, and
     /// [`Dial::verifying`] has done it before the load starts.
-    pub(crate) fn tls(address: SocketAddr, offer: Offer) -> Result<Self, ErrorStack> {
-        Self::with(address, offer, SslVersion::TLS1_3, None)
+    pub(crate) fn tls(
+        address: SocketAddr,
+        offer: Offer,
+        client: Identity<'_>,
+    ) -> Result<Self, ErrorStack> {
+        Self::with(address, offer, SslVersion::TLS1_3, None, client)
     }
 
     /// Like [`Dial::tls`], in exactly `version`, verifying the chain against `authority`.
@@ -116,8 +125,9 @@ impl Dial {
         offer: Offer,
         version: SslVersion,
         authority: &Path,
+        client: Identity<'_>,
     ) -> Result<Self, ErrorStack> {
-        Self::with(address, offer, version, Some(authority))
+        Self::with(address, offer, version, Some(authority), client)
     }
 
     /// Reads up to `bytes` from the socket at a time.
@@ -170,11 +180,16 @@ impl Dial {
         offer: Offer,
         version: SslVersion,
         authority: Option<&Path>,
+        client: Identity<'_>,
     ) -> Result<Self, ErrorStack> {
         let mut context = SslContextBuilder::new(SslMethod::tls_client())?;
         context.set_min_proto_version(Some(version))?;
         context.set_max_proto_version(Some(version))?;
         context.set_groups_list(GROUPS)?;
+        if let Some((certificate, key)) = client {
+            context.set_certificate_file(certificate, SslFiletype::PEM)?;
+            context.set_private_key_file(key, SslFiletype::PEM)?;
+        }
         let protocol = offer.protocol();
         let mut wire_format = vec![u8::try_from(protocol.len()).expect("a short name")];
         wire_format.extend_from_slice(protocol);

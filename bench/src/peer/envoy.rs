@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Peer, ask_version};
 use crate::error::Error;
-use crate::lab::{Lab, Site};
+use crate::lab::{Clients, Lab, Site};
 use crate::process::Invocation;
 
 pub(super) struct Envoy;
@@ -21,7 +21,7 @@ impl Peer for Envoy {
     fn set_up(&self, site: &Site<'_>) -> Result<Invocation, Error> {
         let upstream = site.lab.upstream;
         let pair = &site.lab.pair;
-        let conf = json!({"static_resources": {
+        let mut conf = json!({"static_resources": {
             "listeners": [{
                 "name": "clients",
                 "address": {"socket_address": {"address": "127.0.0.1", "port_value": site.port}},
@@ -86,6 +86,13 @@ impl Peer for Envoy {
                 }
             }]
         }});
+        if site.clients != Clients::Anybody {
+            let tls = &mut conf["static_resources"]["listeners"][0]["filter_chains"][0]["transport_socket"]
+                ["typed_config"];
+            tls["require_client_certificate"] = true.into();
+            tls["common_tls_context"]["validation_context"] =
+                json!({"trusted_ca": {"filename": pair.authority}});
+        }
         let conf = site.write("envoy.json", &format!("{conf:#}"))?;
         Ok(Invocation::of(&site.lab.programs.envoy)
             .arg("--config-path")

@@ -5,7 +5,7 @@ use std::fs;
 use super::{Peer, ask_version};
 use crate::certificate::name_of;
 use crate::error::Error;
-use crate::lab::{Lab, Site};
+use crate::lab::{Clients, Lab, Site};
 use crate::process::Invocation;
 
 pub(super) struct Haproxy;
@@ -28,6 +28,13 @@ impl Peer for Haproxy {
         let upstream = site.lab.upstream;
         let pair = site.lab.pair.both.display();
         let many = many(site)?;
+        let clients = match site.clients {
+            Clients::Anybody => String::new(),
+            Clients::OfAuthority | Clients::Listed(_) => format!(
+                " verify required ca-file {}",
+                site.lab.pair.authority.display()
+            ),
+        };
         // HAProxy prefers its own order of suites; the client's first is made its first.
         let conf = site.write(
             "haproxy.cfg",
@@ -49,7 +56,7 @@ defaults
     http-reuse always
 
 frontend clients
-    bind 127.0.0.1:{port} ssl crt {pair}{many} alpn h2,http/1.1
+    bind 127.0.0.1:{port} ssl crt {pair}{many}{clients} alpn h2,http/1.1
     http-request set-header X-Forwarded-Proto https
     default_backend pages
 

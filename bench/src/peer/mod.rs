@@ -17,9 +17,9 @@ use openssl::ssl::SslVersion;
 
 use crate::certificate::name_of;
 use crate::client::http1::{Http1, request};
-use crate::client::{Dial, Failure, Offer};
+use crate::client::{Dial, Failure, Identity, Offer};
 use crate::error::Error;
-use crate::lab::{Lab, Site, listen_path};
+use crate::lab::{Clients, Lab, Site, listen_path};
 use crate::process::{Invocation, Process};
 use crate::upstream::Page;
 
@@ -83,7 +83,17 @@ pub(crate) struct Running<'a> {
 impl<'a> Running<'a> {
     /// Starts `peer` alone on the proxy's core and checks that it is set up like the others.
     pub(crate) async fn pinned(peer: &dyn Peer, lab: &'a Lab) -> Result<Self, Error> {
-        let site = lab.site(peer.name())?;
+        Self::pinned_for(peer, lab, Clients::Anybody).await
+    }
+
+    /// As [`Running::pinned`], for these clients.
+    pub(crate) async fn pinned_for(
+        peer: &dyn Peer,
+        lab: &'a Lab,
+        clients: Clients,
+    ) -> Result<Self, Error> {
+        let mut site = lab.site(peer.name())?;
+        site.clients = clients;
         let cores = lab.cores.proxy.to_string();
         let running = Self::start(peer, site, &cores).await?;
         if peer.terminates_tls() {
@@ -118,10 +128,16 @@ impl<'a> Running<'a> {
     pub(crate) fn dial(&self, offer: Offer) -> Result<Dial, Error> {
         let address = self.site.address();
         Ok(if self.terminates_tls {
-            Dial::tls(address, offer)?
+            Dial::tls(address, offer, self.identity())?
         } else {
             Dial::plain(address)
         })
+    }
+
+    /// What clients present.
+    fn identity(&self) -> Identity<'_> {
+        let (certificate, key) = &self.site.lab.pair.client;
+        (self.site.clients != Clients::Anybody).then_some((certificate, key))
     }
 
     /// The peer's processes now.
@@ -183,7 +199,7 @@ impl<'a> Running<'a> {
         ] {
             let unequal = |difference: String| Error::Unequal { peer, difference };
             let wanted = format!("{version:?} with {offer:?}");
-            let stream = Dial::verifying(self.site.address(), offer, version, authority)?
+            let stream = Dial::verifying(self.site.address(), offer, version, authority, self.identity())?
                 .connect_tls()
                 .await
                 .map_err(|failure| unequal(format!("{wanted}: {failure}")))?;

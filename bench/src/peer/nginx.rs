@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Peer, ask_version};
 use crate::certificate::name_of;
 use crate::error::Error;
-use crate::lab::{Lab, Site};
+use crate::lab::{Clients, Lab, Site};
 use crate::process::Invocation;
 
 pub(super) struct Nginx;
@@ -36,6 +36,13 @@ impl Peer for Nginx {
             ""
         };
         let hosts = hosts(site)?;
+        let clients = match site.clients {
+            Clients::Anybody => String::new(),
+            Clients::OfAuthority | Clients::Listed(_) => format!(
+                "ssl_client_certificate {}; ssl_verify_client on;",
+                site.lab.pair.authority.display()
+            ),
+        };
         let conf = site.write(
             "nginx.conf",
             &format!(
@@ -70,6 +77,7 @@ http {{
     server {{
         listen 127.0.0.1:{port} ssl http2;
         server_name localhost;
+        {clients}
         location / {{
             proxy_pass http://pages;
             proxy_http_version 1.1;

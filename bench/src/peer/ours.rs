@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 
 use super::{Peer, ask_version};
 use crate::error::Error;
-use crate::lab::{Lab, Site, listen_path};
+use crate::certificate::many;
+use crate::lab::{Clients, Lab, Site, free_port, listen_path};
 use crate::process::Invocation;
 
 /// Its name, which every ratio refers to.
@@ -48,6 +49,7 @@ impl Peer for Ours {
     fn set_up(&self, site: &Site<'_>) -> Result<Invocation, Error> {
         let apps = site.dir.join("apps");
         fs::create_dir_all(&apps).map_err(Error::io(format!("create {}", apps.display())))?;
+        let listed = listed(site)?;
         for api in 0..site.apis {
             let path = if site.apis == 1 {
                 "/".to_owned()
@@ -56,7 +58,7 @@ impl Peer for Ours {
             };
             site.write(
                 format!("apps/api-{api:05}.json"),
-                &definition(site, api, &path),
+                &definition(site, api, &path, listed.as_deref()),
             )?;
         }
         let mut certificates = vec![json!(site.lab.pair.both)];
@@ -64,7 +66,7 @@ impl Peer for Ours {
             certificates.extend(ids(&site.certificates)?.into_iter().map(|id| json!(id)));
             fill(&site.dir.join("data"), &site.certificates)?;
         }
-        let conf = json!({
+        let mut conf = json!({
             "listen_address": "127.0.0.1",
             "listen_port": site.port,
             "secret": SECRET,
@@ -78,6 +80,10 @@ impl Peer for Ours {
             },
             "portcullis": {"workers": 1, "data_dir": site.dir.join("data")}
         });
+        if site.clients != Clients::Anybody {
+            // The handshake demands a certificate only where the Control API is elsewhere.
+            conf["control_api_port"] = free_port()?.into();
+        }
         let conf = site.write("tyk.conf", &format!("{conf:#}"))?;
         Ok(Invocation::of(&site.lab.programs.portcullis)
             .arg("gateway")
@@ -86,13 +92,15 @@ impl Peer for Ours {
     }
 }
 
-fn definition(site: &Site<'_>, api: usize, path: &str) -> String {
+fn definition(site: &Site<'_>, api: usize, path: &str, listed: Option<&[String]>) -> String {
     let definition = json!({
         "name": format!("API {api}"),
         "api_id": format!("api-{api:05}"),
         "org_id": "bench",
         "active": true,
         "use_keyless": true,
+        "use_mutual_tls_auth": listed.is_some(),
+        "client_certificates": listed.unwrap_or_default(),
         "version_data": {
             "not_versioned": true,
             "versions": {"Default": {"name": "Default"}}
@@ -104,6 +112,24 @@ fn definition(site: &Site<'_>, api: usize, path: &str) -> String {
         }
     });
     format!("{definition:#}")
+}
+
+/// The allow list of the API; its entries are in the store, but for the run's client.
+fn listed(site: &Site<'_>) -> Result<Option<Vec<String>>, Error> {
+    let pair = &site.lab.pair;
+    Ok(match site.clients {
+        Clients::Anybody => None,
+        Clients::OfAuthority => Some(vec![pair.authority.display().to_string()]),
+        Clients::Listed(count) => {
+            // One more than is stored.
+            let others = many(count)?;
+            let mut list = ids(&others)?;
+            fill(&site.dir.join("data"), &others)?;
+            list.truncate(count - 1);
+            list.push(pair.client.0.display().to_string());
+            Some(list)
+        }
+    })
 }
 
 /// The ids that certificates have in the store, in their order, and that of the one uploaded later.

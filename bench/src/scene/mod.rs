@@ -10,6 +10,7 @@ mod http2;
 mod idle;
 mod keep_alive;
 mod new_connection;
+mod resumed;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -46,9 +47,27 @@ pub(crate) trait Scene {
 /// Every known scene, in the order of the table.
 pub(crate) fn all() -> Vec<Box<dyn Scene>> {
     vec![
-        Box::new(keep_alive::KeepAlive),
+        Box::new(keep_alive::KeepAlive::open()),
+        Box::new(keep_alive::KeepAlive::mutual()),
         Box::new(http2::Http2Streams),
-        Box::new(new_connection::NewConnection),
+        Box::new(new_connection::NewConnection::open()),
+        Box::new(new_connection::NewConnection::mutual()),
+        Box::new(resumed::Resumed),
+        Box::new(new_connection::NewConnection::listed(
+            "listed-1",
+            "a mutual connection by a list of 1",
+            1,
+        )),
+        Box::new(new_connection::NewConnection::listed(
+            "listed-100",
+            "a mutual connection by a list of 100",
+            100,
+        )),
+        Box::new(new_connection::NewConnection::listed(
+            "listed-100k",
+            "a mutual connection by a list of 100,000",
+            100_000,
+        )),
         Box::new(download::Download),
         Box::new(idle::Idle),
         Box::new(definitions::Definitions),

@@ -1,48 +1,115 @@
 //! A new TLS 1.3 connection for every request: full handshake, one request that asks to close,
-//! until the server has closed.
+//! until the server has closed; with client certificates, or without.
 
 use super::{LOAD_BUSY, OTHERS_BUSY, PROXY_BUSY, Scene, Values, values};
 use crate::client::Offer;
 use crate::client::http1::{Http1, request};
-use crate::lab::Lab;
+use crate::lab::{Clients, Lab};
 use crate::load::{self, Tally, Timing};
 use crate::measure::{Goal, Measure};
-use crate::peer::{Peer, Running};
+use crate::peer::{OURS, Peer, Running};
 use crate::upstream::Page;
 
 /// How many are under way at a time.
 const AT_ONCE: usize = 32;
 
-pub(super) struct NewConnection;
+pub(super) struct NewConnection {
+    name: &'static str,
+    title: &'static str,
+    measures: &'static [Measure],
+    clients: Clients,
+    alone: bool,
+}
+
+impl NewConnection {
+    /// Everybody may connect.
+    pub(super) const fn open() -> Self {
+        Self {
+            name: "new-connection",
+            title: "a new TLS 1.3 connection per request, 32 at a time",
+            measures: const {
+                &[
+                    Measure::cost(
+                        "cpu_us_per_connection",
+                        "CPU µs/connection",
+                        &[Goal::Times(0.75, "envoy"), Goal::Times(0.60, "haproxy")],
+                    ),
+                    RATE,
+                    PROXY_BUSY,
+                    LOAD_BUSY,
+                    OTHERS_BUSY,
+                ]
+            },
+            clients: Clients::Anybody,
+            alone: false,
+        }
+    }
+
+    /// Clients of the run's authority.
+    pub(super) const fn mutual() -> Self {
+        Self {
+            name: "mutual-connection",
+            title: "the same with client certificates",
+            measures: const {
+                &[
+                    Measure::cost(
+                        "cpu_us_per_connection",
+                        "CPU µs/connection",
+                        &[Goal::Times(0.85, "envoy"), Goal::Times(0.45, "haproxy")],
+                    ),
+                    RATE,
+                    PROXY_BUSY,
+                    LOAD_BUSY,
+                    OTHERS_BUSY,
+                ]
+            },
+            clients: Clients::OfAuthority,
+            alone: false,
+        }
+    }
+
+    /// A client on a list of so many, ours alone.
+    pub(super) const fn listed(name: &'static str, title: &'static str, count: usize) -> Self {
+        Self {
+            name,
+            title,
+            measures: const {
+                &[
+                    Measure::cost("cpu_us_per_connection", "CPU µs/connection", &[]),
+                    RATE,
+                    PROXY_BUSY,
+                    LOAD_BUSY,
+                    OTHERS_BUSY,
+                ]
+            },
+            clients: Clients::Listed(count),
+            alone: true,
+        }
+    }
+}
+
+const RATE: Measure = Measure::shown("connections_per_second", "connections/s");
 
 impl Scene for NewConnection {
     fn name(&self) -> &'static str {
-        "new-connection"
+        self.name
     }
 
     fn title(&self) -> &'static str {
-        "a new TLS 1.3 connection per request, 32 at a time"
+        self.title
     }
 
     fn measures(&self) -> &'static [Measure] {
-        const {
-            &[
-                Measure::cost(
-                    "cpu_us_per_connection",
-                    "CPU µs/connection",
-                    &[Goal::Times(0.75, "envoy"), Goal::Times(0.60, "haproxy")],
-                ),
-                Measure::shown("connections_per_second", "connections/s"),
-                PROXY_BUSY,
-                LOAD_BUSY,
-                OTHERS_BUSY,
-            ]
-        }
+        self.measures
+    }
+
+    fn suits(&self, peer: &dyn Peer) -> bool {
+        peer.terminates_tls() && (!self.alone || peer.name() == OURS)
     }
 
     fn play<'a>(&'a self, peer: &'a dyn Peer, lab: &'a Lab, timing: Timing) -> Values<'a> {
         Box::pin(async move {
-            let running = Running::pinned(peer, lab).await?;
+            let running = Running::pinned_for(peer, lab, self.clients).await?;
             let dial = running.dial(Offer::Http1)?;
             let tally = Tally::default();
             let connections = (0..AT_ONCE).map(|_| {
