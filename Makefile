@@ -8,10 +8,10 @@ BENCH ?=
 RUN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench lint fmt deps fuzz clean
+.PHONY: help run build test bench conformance lint fmt deps fuzz clean
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Makes a working gateway in ./quickstart and runs it on https://localhost:8443
 	@scripts/needs build
@@ -28,6 +28,9 @@ test: ## Runs every test, with real clients and servers
 bench: ## Measures the gateway beside nginx, HAProxy and Envoy
 	@scripts/needs build
 	bench/run $(BENCH)
+
+conformance: ## Looks at a gateway with sslscan, testssl.sh and sslyze
+	@scripts/conformance
 
 lint: ## Checks formatting, lints and dependencies
 	@scripts/needs build

@@ -52,6 +52,14 @@ pub struct Call<'a> {
 /// # Panics
 /// When the library cannot make it.
 pub fn self_signed(name: &str) -> Pair {
+    self_signed_with(name, Algorithm::P256)
+}
+
+/// The same with a key of this kind.
+///
+/// # Panics
+/// When the library cannot make it.
+pub fn self_signed_with(name: &str, algorithm: Algorithm) -> Pair {
     let template = Template {
         name,
         alternatives: &[],
@@ -59,7 +67,7 @@ pub fn self_signed(name: &str) -> Pair {
             server: false,
             client: false,
         },
-        algorithm: Algorithm::P256,
+        algorithm,
         days: DAYS,
     };
     make::make(&template, None).expect("a pair can be made")
