@@ -166,6 +166,29 @@ fn a_client_whose_certificate_is_deleted_from_the_store_is_refused_from_then_on(
     }
 }
 
+#[test]
+fn a_client_whose_file_is_taken_away_or_broken_is_refused_from_then_on() {
+    let echo = Echo::start("api");
+    let [gone, broken, stays] = ["gone", "broken", "stays"].map(self_signed);
+    let gateway = shared()
+        .file("gone.pem", &pem(&gone))
+        .file("broken.pem", &pem(&broken))
+        .file("stays.pem", &pem(&stays))
+        .api(
+            "a",
+            &listing("a", "/", &echo, &json!(["gone.pem", "broken.pem", "stays.pem"])),
+        )
+        .start();
+    let status = |client| call(&gateway).with(&[client]).get("/").status();
+    for client in [&gone, &broken, &stays] {
+        assert_eq!(status(client), 200);
+    }
+    std::fs::remove_file(gateway.path("gone.pem")).unwrap();
+    gateway.write("broken.pem", "");
+    eventually("both are refused", || status(&gone) == 403 && status(&broken) == 403);
+    assert_eq!(status(&stays), 200);
+}
+
 /// IN-29, IN-30, IN-31
 #[test]
 fn beside_an_open_api_the_list_is_enforced_with_each_request() {

@@ -91,15 +91,11 @@ impl Builder {
                     "inline PEM had lost its line breaks and was repaired".to_owned(),
                 ));
             }
-            let kept = found.key.is_some();
             match found.failure {
-                Some(Failure::Said(failure)) => {
-                    let consequence = match kept {
-                        true => "what was read before stays in use",
-                        false => "nobody passes by this entry",
-                    };
-                    findings.push(warning(place, format!("allow list: {failure}; {consequence}")));
-                }
+                Some(Failure::Said(failure)) => findings.push(warning(
+                    place,
+                    format!("allow list: {failure}; nobody passes by this entry"),
+                )),
                 Some(Failure::StoreClosed) => findings.push(warning(
                     place,
                     format!(

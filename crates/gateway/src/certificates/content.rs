@@ -10,6 +10,11 @@ use portcullis_pki::{
 
 /// What is read from an entry of the store, a file, or PEM text.
 pub trait Content: Sized + Send + Sync + 'static {
+    /// Whether what was read stays in use when its source turns bad or goes. A certificate that is served
+    /// does: without it nobody could connect. One that lets somebody pass does not: taking its file
+    /// away must take the right away.
+    const OUTLIVES_ITS_SOURCE: bool;
+
     /// Reads an entry of the store; `passphrase` opens its key.
     ///
     /// # Errors
@@ -30,6 +35,8 @@ pub trait Content: Sized + Send + Sync + 'static {
 }
 
 impl Content for CertifiedKey {
+    const OUTLIVES_ITS_SOURCE: bool = true;
+
     fn of_entry(text: &[u8], passphrase: &str) -> Result<Self, EntryError> {
         CertifiedKey::from_entry(text, passphrase)
     }
@@ -77,6 +84,8 @@ impl ListedCertificates {
 }
 
 impl Content for ListedCertificates {
+    const OUTLIVES_ITS_SOURCE: bool = false;
+
     fn of_entry(text: &[u8], passphrase: &str) -> Result<Self, EntryError> {
         match Entry::parse(text, passphrase)? {
             Entry::Certificate(bundle) => Ok(Self(bundle.certificates)),

@@ -4,8 +4,9 @@
 //! Invariants:
 //! - A reference means inline PEM, an entry of the store, or a file, the first that there is.
 //! - A file is read again only when it changed, an entry only when it is said to have changed.
-//! - A certificate that was usable stays in use when its source turns bad or the store is away; what is
-//!   said names the source and the reason until it is mended. An entry that was deleted is out.
+//! - A certificate that is served stays in use when its source turns bad, one that lets somebody pass
+//!   does not; both stay while the store is away. What is said names the source and the reason until it
+//!   is mended. An entry that was deleted is out.
 //! - What enters service is usable for what it is read for ([`Content`]).
 
 mod content;
@@ -346,6 +347,10 @@ impl<C: Content> Certificates<C> {
             let held = &mut self.held[number];
             held.failure = failure;
             held.seen.clear();
+            // Of a file of this name that was there.
+            if held.read && !C::OUTLIVES_ITS_SOURCE {
+                held.key = None;
+            }
             held.read = false;
             return;
         }
@@ -376,7 +381,7 @@ impl<C: Content> Certificates<C> {
                 held.repaired = repaired;
                 held.take(Ok(content));
             }
-            Err(error) => held.failure = Some(with_causes(&error).into()),
+            Err(error) => held.take(Err(with_causes(&error))),
         }
     }
 
@@ -430,7 +435,12 @@ impl<C: Content> Held<C> {
                 self.key = Some(Arc::new(content));
                 self.failure = None;
             }
-            Err(said) => self.failure = Some(said.into()),
+            Err(said) => {
+                self.failure = Some(said.into());
+                if !C::OUTLIVES_ITS_SOURCE {
+                    self.key = None;
+                }
+            }
         }
     }
 }
