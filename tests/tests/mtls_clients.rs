@@ -29,8 +29,12 @@ fn gateway(echo: &Echo) -> Gateway {
     let pairs: Vec<(String, Pair)> = KINDS
         .iter()
         .flat_map(|(kind, algorithm)| {
-            ["listed", "stranger"]
-                .map(|who| (format!("{who}-{kind}.pem"), self_signed_with(who, *algorithm)))
+            ["listed", "stranger"].map(|who| {
+                (
+                    format!("{who}-{kind}.pem"),
+                    self_signed_with(who, *algorithm),
+                )
+            })
         })
         .collect();
     let listed: Vec<&String> = pairs
@@ -94,7 +98,13 @@ fn gnutls_clients_pass_and_are_refused() {
         let version = if tls12 { "1.2" } else { "1.3" };
         let mut client = Command::new("timeout")
             .arg(PATIENCE.as_secs().to_string())
-            .args(["gnutls-cli", "--insecure", "--logfile=/dev/null", "-p", &port])
+            .args([
+                "gnutls-cli",
+                "--insecure",
+                "--logfile=/dev/null",
+                "-p",
+                &port,
+            ])
             .args(["--sni-hostname=localhost", "--x509certfile"])
             .arg(gateway.path(file))
             .arg("--x509keyfile")
@@ -157,7 +167,11 @@ fn go_clients_pass_and_are_refused_where_go_is_installed() {
         .arg("client.go")
         .output()
         .expect("go runs");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
     each(|file, tls12| {
         let output = Command::new(&binary)
             .arg(gateway.url("/"))

@@ -176,7 +176,12 @@ fn a_client_whose_file_is_taken_away_or_broken_is_refused_from_then_on() {
         .file("stays.pem", &pem(&stays))
         .api(
             "a",
-            &listing("a", "/", &echo, &json!(["gone.pem", "broken.pem", "stays.pem"])),
+            &listing(
+                "a",
+                "/",
+                &echo,
+                &json!(["gone.pem", "broken.pem", "stays.pem"]),
+            ),
         )
         .start();
     let status = |client| call(&gateway).with(&[client]).get("/").status();
@@ -185,7 +190,9 @@ fn a_client_whose_file_is_taken_away_or_broken_is_refused_from_then_on() {
     }
     std::fs::remove_file(gateway.path("gone.pem")).unwrap();
     gateway.write("broken.pem", "");
-    eventually("both are refused", || status(&gone) == 403 && status(&broken) == 403);
+    eventually("both are refused", || {
+        status(&gone) == 403 && status(&broken) == 403
+    });
     assert_eq!(status(&stays), 200);
 }
 

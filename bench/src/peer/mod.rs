@@ -199,10 +199,16 @@ impl<'a> Running<'a> {
         ] {
             let unequal = |difference: String| Error::Unequal { peer, difference };
             let wanted = format!("{version:?} with {offer:?}");
-            let stream = Dial::verifying(self.site.address(), offer, version, authority, self.identity())?
-                .connect_tls()
-                .await
-                .map_err(|failure| unequal(format!("{wanted}: {failure}")))?;
+            let stream = Dial::verifying(
+                self.site.address(),
+                offer,
+                version,
+                authority,
+                self.identity(),
+            )?
+            .connect_tls()
+            .await
+            .map_err(|failure| unequal(format!("{wanted}: {failure}")))?;
             let agreed = stream.ssl().selected_alpn_protocol();
             // Without ALPN, HTTP/1.1 is what is spoken: Go's servers, and ours after them, say nothing then.
             let silent_http1 = offer == Offer::Http1 && agreed.is_none();

@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{Peer, ask_version};
-use crate::error::Error;
 use crate::certificate::many;
+use crate::error::Error;
 use crate::lab::{Clients, Lab, Site, free_port, listen_path};
 use crate::process::Invocation;
 
