@@ -150,6 +150,7 @@ fn curl_passes_and_is_refused_over_http_1_and_2() {
 
 /// Go's TLS is what a Tyk node's peers speak.
 #[test]
+#[expect(clippy::print_stderr, reason = "what was not tried is said")]
 fn go_clients_pass_and_are_refused_where_go_is_installed() {
     if Command::new("go").arg("version").output().is_err() {
         eprintln!("NOT TRIED: Go is not installed");
