@@ -1,14 +1,14 @@
 //! APIs whose session is the client certificate's (Certificate Auth), and keys that are bound to
 //! certificates.
 
-use std::time::Duration;
+use std::{sync::OnceLock, thread, time::Duration};
 
 use portcullis_pki::make::Pair;
 use portcullis_tests::{
     echo::Echo,
     gateway::{Builder, Gateway, api, with},
     keys::{session, token_api},
-    mtls::{Call, Outcome, call, early, expired, id, not_allowed, self_signed, upload},
+    mtls::{Call, Outcome, call, early, expired, expiring, id, not_allowed, self_signed, upload},
     ports::free_port,
     redis::Redis,
     wait::{PATIENCE, eventually, within},
@@ -508,6 +508,52 @@ fn a_certificate_that_is_deleted_opens_nothing_on_any_node_within_a_second() {
     upload(b, b.port(), &client.certificate_pem());
     assert_eq!(open(b).status(), 200);
     eventually("the other node was told", || open(a).status() == 200);
+}
+
+/// What is open for a client ends with its certificate, its key and the certificate's validity; also when
+/// the key was read again meanwhile.
+#[test]
+fn an_open_exchange_ends_with_the_certificate_or_the_key_that_let_it_in() {
+    let echo = Echo::start("up");
+    echo.hold();
+    let gateway = Gateway::builder()
+        .tls()
+        .api("dyn", &dynamic("dyn", &echo))
+        .start();
+    let pairs = ["deleted", "keyless", "stays"].map(self_signed);
+    let over = OnceLock::new();
+    let make = |pair: &Pair| {
+        upload(&gateway, gateway.port(), &pair.certificate_pem());
+        key_of(&gateway, pair, &["dyn"], json!({}))
+    };
+    let tokens = pairs.each_ref().map(make);
+    thread::scope(|scope| {
+        let gateway = &gateway;
+        let hold = |pair| {
+            let before = echo.waiting();
+            let asking = scope.spawn(move || ask(gateway, "/dyn/held", Some(pair), None));
+            eventually("the upstream has the request", || echo.waiting() > before);
+            asking
+        };
+        let [first, second, third] = pairs.each_ref().map(hold);
+        for (pair, token) in pairs.iter().zip(&tokens) {
+            let changed = json!({"certificate": id(pair), "alias": "changed"});
+            let changed = session(&["dyn"], changed);
+            let path = format!("/tyk/keys/{token}");
+            gateway.change("PUT", &path, &changed).expect(200);
+        }
+        remove(gateway, &format!("/tyk/certs/{}", id(&pairs[0])));
+        assert_eq!(first.join().unwrap(), Outcome::Closed);
+        gateway.wait_log("open exchange ended: the certificate that the key belongs to is not in");
+        remove(gateway, &format!("/tyk/keys/{}", tokens[1]));
+        assert_eq!(second.join().unwrap(), Outcome::Closed);
+        let over = over.get_or_init(|| expiring("over", 4));
+        make(over);
+        assert_eq!(hold(over).join().unwrap(), Outcome::Closed);
+        gateway.wait_log("open exchange ended: the client certificate has expired");
+        echo.release();
+        assert_eq!(third.join().unwrap().status(), 200);
+    });
 }
 
 /// Known certificates go on for a bounded time; nobody else passes.

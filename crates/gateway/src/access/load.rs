@@ -51,7 +51,7 @@ impl Access {
             .find(org, presented)
             .filter(|known| !known.is_stale() && belongs(known, presented));
         if let Some(known) = &before
-            && self.clock.now().since(known.loaded) < terms.fresh
+            && self.clock.now().since(known.loaded) < terms.fresh(known)
             && Arc::ptr_eq(&known.policies, policies)
         {
             return Lookup::Found(known.clone());
@@ -63,7 +63,8 @@ impl Access {
             Err(error) => match before {
                 Some(known)
                     if !matches!(error, StoreError::Entry { .. })
-                        && self.clock.now().since(known.loaded) < terms.fresh + terms.grace =>
+                        && self.clock.now().since(known.loaded)
+                            < terms.fresh(&known) + terms.grace =>
                 {
                     self.still(known, policies, &error)
                 }

@@ -28,6 +28,9 @@ const MOST: usize = 1 << 16;
 /// How long a token is known to be nobody's.
 const NOBODY: Duration = Duration::from_secs(1);
 
+/// How long a certificate is taken to be stored that was, when nobody says otherwise.
+const CERTIFICATE: Duration = Duration::from_secs(60);
+
 /// How long sessions are used.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
@@ -35,6 +38,17 @@ pub struct Terms {
     pub fresh: Duration,
     /// On top of that while the store does not answer.
     pub grace: Duration,
+}
+
+impl Terms {
+    /// How long this session is used without asking again. Whether its certificate is stored is asked
+    /// now and then however long keys are remembered: a node of a fleet may have removed it in silence.
+    pub fn fresh(&self, session: &LiveSession) -> Duration {
+        match session.certificate {
+            Some(_) => self.fresh.min(CERTIFICATE),
+            None => self.fresh,
+        }
+    }
 }
 
 /// Tokens of one worker.
@@ -84,10 +98,10 @@ impl Memory {
                 }
             }
             Some(Entry::Session(session)) => {
-                let age = now.since(session.loaded);
-                if session.is_stale() || age >= terms.fresh + terms.grace {
+                let (age, fresh) = (now.since(session.loaded), terms.fresh(session));
+                if session.is_stale() || age >= fresh + terms.grace {
                     Known::Nothing
-                } else if age < terms.fresh {
+                } else if age < fresh {
                     Known::Session(session.clone())
                 } else {
                     Known::Old(session.clone())

@@ -4,21 +4,24 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis_apidef::{
     policies::{Policy, PolicySet},
-    session::SecretText,
+    session::{SecretText, Session},
 };
-use portcullis_store::{Condition, Embedded, Engine, Lifetime};
+use portcullis_pki::Fingerprint;
+use portcullis_store::{Condition, Embedded, Engine, Lifetime, signals::Signal};
 
 use super::{
     Access, Lookup,
     count::{Counting, Quota, QuotaLeft, Rate},
     known::Claim,
     live::LiveSession,
+    memory::{Known, Memory, Presented, Terms},
     refusal::Refused,
 };
-use crate::stores::Stores;
+use crate::{stores::Stores, watch::Reading};
 
 struct Bench {
     access: Arc<Access>,
+    stores: Stores,
     engine: Engine,
     policies: Arc<PolicySet>,
     _dir: tempfile::TempDir,
@@ -36,6 +39,7 @@ impl Bench {
         let stores = Stores::on(engine.clone(), &config);
         Self {
             access: Access::new(&config, &stores, 1).expect("random numbers"),
+            stores,
             engine,
             policies: Arc::default(),
             _dir: dir,
@@ -242,4 +246,143 @@ async fn a_password_of_nobody_waits_in_line_for_hashing_as_any_other_does() {
     }
     drop(place);
     judged.await;
+}
+
+/// A certificate's id and its claim.
+fn certificate() -> (String, Claim) {
+    let fingerprint = Fingerprint::of_der(b"a certificate");
+    let claim = Claim::of("default", Presented::Certificate(fingerprint));
+    (claim.text().to_owned(), claim)
+}
+
+impl Bench {
+    /// Stores or removes what stands for a certificate.
+    async fn set_certificate(&self, id: &str, is_there: bool) {
+        let entry = format!("cert-raw-{id}");
+        if is_there {
+            let (text, always) = ("a certificate".into(), Condition::Always);
+            let set = self.engine.set(&entry, text, Lifetime::Forever, always);
+            assert!(set.await.expect("it is written"));
+        } else {
+            let removed = self.engine.remove(&[entry]).await;
+            assert_eq!(removed.expect("it is removed"), 1);
+        }
+        self.access.certificate_changed(id);
+    }
+}
+
+fn is_stored(session: &LiveSession) -> bool {
+    session.certificate.as_ref().is_some_and(|own| own.stored)
+}
+
+#[tokio::test]
+async fn a_certificate_that_comes_or_goes_makes_what_is_known_of_its_key_void() {
+    let bench = Bench::new();
+    let (id, claim) = certificate();
+    bench
+        .put(&id, &format!(r#"{{"certificate": "{id}"}}"#))
+        .await;
+    let absent = bench.ask(&claim).await.expect("a session");
+    assert!(!is_stored(&absent));
+    bench.set_certificate("default-another", true).await;
+    assert!(!absent.is_stale(), "that concerns others");
+    for there in [true, false, true] {
+        let before = bench.ask(&claim).await.expect("a session");
+        bench.set_certificate(&id, there).await;
+        assert!(before.is_stale());
+        let now = bench.ask(&claim).await.expect("a session");
+        assert_eq!(is_stored(&now), there);
+        let again = bench.ask(&claim).await.expect("a session");
+        assert!(Arc::ptr_eq(&now, &again), "it is read once");
+    }
+}
+
+#[tokio::test]
+async fn a_key_has_one_session_in_use_whether_its_token_or_its_certificate_is_presented() {
+    let bench = Bench::new();
+    let (id, claim) = certificate();
+    bench.set_certificate(&id, true).await;
+    bench
+        .put(&id, &format!(r#"{{"certificate": "{id}"}}"#))
+        .await;
+    let by_token = bench.find(&id).await.expect("a session");
+    assert!(is_stored(&by_token));
+    let by_certificate = bench.ask(&claim).await.expect("a session");
+    let again = bench.find(&id).await.expect("a session");
+    assert!(Arc::ptr_eq(&by_certificate, &again));
+    // A token is no certificate, whatever it consists of.
+    let other = Claim::Certificate(format!("{id}0"));
+    assert!(bench.ask(&other).await.is_none());
+}
+
+/// IN-65
+#[tokio::test]
+async fn an_entry_that_names_another_certificate_is_mended_once_its_own_is_presented() {
+    let bench = Bench::new();
+    let (id, claim) = certificate();
+    bench
+        .put(&id, r#"{"certificate": "fooBar", "alias": "kept"}"#)
+        .await;
+    let by_token = bench.find(&id).await.expect("a session");
+    assert!(!is_stored(&by_token));
+    // A certificate that nobody has stored mends nothing.
+    assert!(!is_stored(&bench.ask(&claim).await.expect("a session")));
+    let mut signals = bench.stores.signals().subscribe();
+    bench.set_certificate(&id, true).await;
+    let session = bench.ask(&claim).await.expect("a session");
+    assert!(is_stored(&session), "nobody waits for the entry");
+    assert_eq!(session.stored.certificate, id);
+    let told = signals.recv().await.expect("a signal");
+    assert!(matches!(told, Signal::KeysChanged(names) if names.contains(&id)));
+    let entry = bench.engine.get(&format!("apikey-{id}")).await;
+    let text = entry.expect("it answers").expect("it is there");
+    let entry = Session::from_json(&text).expect("a session");
+    assert_eq!((entry.certificate, entry.alias), (id, "kept".to_owned()));
+}
+
+#[tokio::test]
+async fn a_session_that_is_read_again_hears_of_the_next_change_too() {
+    let bench = Bench::new();
+    let (id, claim) = certificate();
+    bench.set_certificate(&id, true).await;
+    bench.put(&id, "{}").await;
+    let mut session = bench.ask(&claim).await.expect("a session");
+    let again =
+        async |known: &LiveSession| match bench.access.read_again(known, &bench.policies).await {
+            Reading::Session(session) => session,
+            Reading::Gone | Reading::Unknown => panic!("it is there"),
+        };
+    for there in [false, true] {
+        bench.set_certificate(&id, there).await;
+        assert!(session.is_stale());
+        session = again(&session).await;
+        assert_eq!(is_stored(&session), there);
+    }
+    bench.access.keys_changed(std::slice::from_ref(&id));
+    assert!(session.is_stale());
+}
+
+/// Decision 20: a certificate that another node removed in silence is missed within a minute.
+#[tokio::test]
+async fn that_a_certificate_is_stored_is_asked_every_minute_however_long_keys_are_remembered() {
+    let bench = Bench::new();
+    let (id, claim) = certificate();
+    bench.set_certificate(&id, true).await;
+    bench.put(&id, "{}").await;
+    bench.put("mykey", "{}").await;
+    let by_certificate = bench.ask(&claim).await.expect("a session");
+    let by_token = bench.find("mykey").await.expect("a session");
+    let terms = Terms {
+        fresh: Duration::from_secs(3600),
+        grace: Duration::from_secs(3600),
+    };
+    let (memory, now) = (Memory::default(), by_certificate.loaded);
+    let [one, other] = ["one", "other"].map(Presented::Token);
+    memory.keep("", one, by_certificate, now, terms);
+    memory.keep("", other, by_token, now, terms);
+    let later = now + Duration::from_secs(61);
+    let look = |presented, at| memory.look("", presented, at, 0, terms);
+    assert!(matches!(look(one, now), Known::Session(_)));
+    assert!(matches!(look(one, later), Known::Old(_)));
+    assert!(matches!(look(other, later), Known::Session(_)));
 }

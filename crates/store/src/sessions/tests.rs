@@ -357,3 +357,40 @@ async fn organisations_are_never_hashed_and_no_keys() {
     assert!(!store.sessions.remove_organisation("acme").await.unwrap());
     assert_eq!(store.sessions.organisation("acme").await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_found_session_is_amended_unless_somebody_has_changed_it_since() {
+    let store = store(|identity| identity.hash_key_function = Some("murmur64".to_owned()));
+    let key = store
+        .sessions
+        .key(store.sessions.compose("default", "mykey"));
+    let save = async |json: &str| {
+        let session = session(json);
+        store
+            .sessions
+            .save(&key, &session, NO_API, Write::New)
+            .await
+    };
+    assert!(save(r#"{"rate":5}"#).await.unwrap());
+    let find = async || {
+        store
+            .sessions
+            .find("default", "mykey")
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    let (found, amended) = (find().await, session(r#"{"rate":5,"alias":"amended"}"#));
+    let mut heard = store.signals.subscribe();
+    assert!(store.sessions.amend(&found, &amended).await.unwrap());
+    assert_eq!(find().await.session, amended);
+    let told = heard.recv().await.unwrap();
+    assert!(matches!(told, Signal::KeysChanged(names) if names.contains(&key.name().to_owned())));
+
+    // What was found is not what is stored any more: whoever changed that keeps the last word.
+    assert!(!store.sessions.amend(&found, &session("{}")).await.unwrap());
+    assert_eq!(find().await.session, amended);
+    store.sessions.remove(&key, &amended).await.unwrap();
+    assert!(!store.sessions.amend(&found, &amended).await.unwrap());
+    assert_eq!(store.sessions.get(&key).await.unwrap(), None);
+}
