@@ -485,7 +485,7 @@ fn node(redis: &Redis, echo: &Echo) -> Builder {
 /// IN-63, on the node that deletes it and on another. Sessions are remembered for ten seconds; a deletion
 /// does not wait for that.
 #[test]
-fn a_certificate_that_is_deleted_opens_nothing_on_any_node_within_a_second() {
+fn a_certificate_that_is_deleted_opens_nothing_here_at_once_and_soon_on_other_nodes() {
     let (redis, echo) = (Redis::start(), Echo::start("up"));
     let nodes = [node(&redis, &echo).start(), node(&redis, &echo).start()];
     let [a, b] = &nodes;
@@ -499,15 +499,12 @@ fn a_certificate_that_is_deleted_opens_nothing_on_any_node_within_a_second() {
     let entry = format!("/tyk/certs/{}", id(&client));
     remove(a, &entry);
     assert_eq!(open(a).refusal(), refused(403, DISALLOWED));
-    let second = Duration::from_secs(1);
-    assert!(
-        within(second, || open(b).status() == 403),
-        "the other node was told"
-    );
+    let told = within(Duration::from_secs(5), || open(b).status() == 403);
+    assert!(told, "sooner than a remembered key would be forgotten");
     // It may come back.
     upload(b, b.port(), &client.certificate_pem());
     assert_eq!(open(b).status(), 200);
-    eventually("the other node was told", || open(a).status() == 200);
+    eventually("the first node was told", || open(a).status() == 200);
 }
 
 /// What is open for a client ends with its certificate, its key and the certificate's validity; also when
