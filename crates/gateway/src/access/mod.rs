@@ -48,7 +48,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use portcullis_apidef::session::SecretText;
+use portcullis_apidef::session::{BasicAuthData, SecretText};
 use portcullis_config::GatewayConfig;
 use portcullis_store::{Certificates, Engine, hash::HashFunction, password, sessions::Sessions};
 use tokio::sync::Semaphore;
@@ -182,13 +182,24 @@ impl Access {
         }
         // Hashing is dear: no more at once than there are cores.
         let _place = self.hashing.acquire().await;
-        if !password::matches(&session.password, presented.clone()).await {
+        let stored = self.compared_with(session);
+        if !password::matches(&stored, presented.clone()).await {
             return false;
         }
         if let Some(memory) = memory {
             session.remember(&self.key, &presented, self.clock.now() + memory);
         }
         true
+    }
+
+    /// What a password is compared with: for a session that has none, something that nobody's password
+    /// is and that takes as long as others do.
+    fn compared_with(&self, session: &LiveSession) -> BasicAuthData {
+        if session.password.password.is_empty() && self.settings.slow_passwords {
+            password::nobodys()
+        } else {
+            session.password.clone()
+        }
     }
 
     /// Judges a password of nobody, so that the time an answer takes does not tell who is a user. Without
