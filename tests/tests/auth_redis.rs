@@ -154,6 +154,42 @@ fn keys_under_an_earlier_hash_function_work_only_while_it_is_a_fallback() {
     with_fallback.call_as("/b/", "anna", "secret").expect(200);
 }
 
+#[test]
+fn with_the_sentinel_limiter_a_marker_of_any_node_blocks_a_rate_and_ours_is_a_tyk_nodes() {
+    let (redis, echo) = (Redis::start(), Echo::start("up"));
+    let limited = with(
+        token_api("t", "/t/", &echo.url()),
+        json!({"global_rate_limit": {"rate": 1000, "per": 60}}),
+    );
+    let gateway = Gateway::builder()
+        .config(redis.configuration())
+        .config(hashed("murmur64"))
+        .config(json!({"enable_sentinel_rate_limiter": true}))
+        .api("t", &limited)
+        .start();
+    gateway.put_key("mykey", &session(&["t"], json!({"rate": 2, "per": 600})));
+    let marker = MYKEY.replace("apikey-", "rate-limit-") + ".BLOCKED";
+    let refused = || error_of(&gateway.call("/t/", "mykey").expect(429));
+
+    // Another node has seen more of them than this one.
+    let theirs = ["SET", &marker, "1", "NX", "EX", "600"];
+    assert_eq!(redis.ask(&theirs), "OK");
+    assert_eq!(refused(), "Rate Limit Exceeded");
+    assert_eq!(redis.ask(&["DEL", &marker]), "1");
+
+    gateway.call("/t/", "mykey").expect(200);
+    assert_eq!(redis.ask(&["EXISTS", &marker]), "0", "one more may pass");
+    gateway.call("/t/", "mykey").expect(200);
+    assert_eq!(redis.ask(&["GET", &marker]), "1");
+    let left: i64 = redis.ask(&["TTL", &marker]).parse().expect("seconds");
+    assert!((540..=600).contains(&left), "{left}");
+    // It decides alone: with the log gone there would be room.
+    let log = marker.trim_end_matches(".BLOCKED").to_owned();
+    assert_eq!(redis.ask(&["DEL", &log]), "1");
+    assert_eq!(refused(), "Rate Limit Exceeded");
+    assert_eq!(redis.ask(&["EXISTS", &log]), "0", "refused without a trace");
+}
+
 /// A gateway that counts every rate in the store, by a connection with these settings.
 fn counting(redis: &Redis, echo: &Echo, mtls: Value) -> Gateway {
     let gateway = node(

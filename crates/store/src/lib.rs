@@ -27,7 +27,7 @@ pub mod token;
 
 pub use certificates::Certificates;
 pub use engine::{
-    Condition, Count, Embedded, Engine, Health, Inspection, Lifetime, Message, Redis, Slide,
+    Condition, Count, Embedded, Engine, Health, Inspection, Lifetime, Message, Redis, Slide, Window,
 };
 pub use error::StoreError;
 pub use sessions::Sessions;

@@ -126,7 +126,7 @@ pub(super) const IDENTITY: Section = Section {
             "ENABLESENTINELRATELIMITER",
             Kind::Bool,
             "false",
-            "As `enable_redis_rolling_limiter`: requests are counted before they pass, not beside the traffic.",
+            "As `enable_redis_rolling_limiter`, and a rate that is used up is blocked for `per` seconds, by a marker all nodes see.",
         ),
         tyk(
             "drl_threshold",

@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use portcullis_policy::Throttle;
-use portcullis_store::{Engine, StoreError};
+use portcullis_store::{Engine, StoreError, Window};
 
 use super::refusal::Refused;
 
@@ -72,6 +72,8 @@ pub struct Counters<'a> {
     pub rates: &'a Engine,
     /// The connection for quotas.
     pub quotas: &'a Engine,
+    /// The request that uses a rate up blocks it for its whole time, with a marker other nodes see.
+    pub blocks: bool,
 }
 
 /// Counts a request: whether it may pass, and what is left of its quota.
@@ -84,9 +86,9 @@ pub async fn count(
     now: SystemTime,
 ) -> Result<Result<Option<QuotaLeft>, Refused>, StoreError> {
     let (rate, quota, api_rate) = tokio::join!(
-        slide(counters.rates, counting.rate.as_ref(), now),
+        slide(counters, counting.rate.as_ref(), now),
         increase(counters.quotas, counting.quota.as_ref()),
-        slide(counters.rates, counting.api_rate.as_ref(), now),
+        slide(counters, counting.api_rate.as_ref(), now),
     );
     let (rate, api_rate) = (rate?, api_rate?);
     if !rate {
@@ -123,10 +125,18 @@ pub async fn count(
     Ok(Ok(left))
 }
 
-async fn slide(engine: &Engine, rate: Option<&Rate>, now: SystemTime) -> Result<bool, StoreError> {
+async fn slide(
+    counters: Counters<'_>,
+    rate: Option<&Rate>,
+    now: SystemTime,
+) -> Result<bool, StoreError> {
     let Some(rate) = rate else { return Ok(true) };
-    let per = Duration::try_from_secs_f64(rate.per).unwrap_or(Duration::MAX);
-    let slide = engine.slide(&rate.name, now, per, rate.most).await?;
+    let window = Window {
+        per: Duration::try_from_secs_f64(rate.per).unwrap_or(Duration::MAX),
+        most: rate.most,
+        blocks: counters.blocks,
+    };
+    let slide = counters.rates.slide(&rate.name, now, window).await?;
     Ok(slide.allowed)
 }
 

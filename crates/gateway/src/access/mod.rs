@@ -101,6 +101,8 @@ pub struct AccessSettings {
     pub slow_passwords: bool,
     /// Rates are always counted in the store.
     pub count_together: bool,
+    /// A rate that is used up is blocked for its whole time.
+    pub rates_block: bool,
     /// How often memories are swept.
     pub sweep: Duration,
     /// What the senders of refused requests are told.
@@ -131,6 +133,7 @@ impl AccessSettings {
             slow_passwords: HashFunction::named(&identity.basic_auth_hash_key_function).is_none(),
             count_together: identity.enable_redis_rolling_limiter
                 || identity.enable_sentinel_rate_limiter,
+            rates_block: identity.enable_sentinel_rate_limiter,
             sweep: identity.session_cache_eviction,
             messages: Messages::of(&config.control.override_messages),
         }
@@ -215,6 +218,7 @@ impl Access {
         let counters = Counters {
             rates: &self.limiter,
             quotas: &self.engine,
+            blocks: self.settings.rates_block,
         };
         match count::count(counters, &counting, SystemTime::now()).await {
             Ok(counted) => counted,

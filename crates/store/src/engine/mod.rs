@@ -12,7 +12,7 @@
 mod embedded;
 pub(crate) mod messages;
 mod redis;
-mod slides;
+pub(crate) mod slides;
 
 use std::time::{Duration, SystemTime};
 
@@ -62,6 +62,18 @@ pub struct Count {
     pub value: i64,
     /// Time until it starts anew; `None` when it never does.
     pub renews_in: Option<Duration>,
+}
+
+/// A sliding window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// How long it is.
+    pub per: Duration,
+    /// How many requests it has room for.
+    pub most: u64,
+    /// The request that fills it leaves a marker beside it, `<name>.BLOCKED`, and while that is there, for
+    /// `per`, nothing more is let in: nodes that do not look at the window see it as well.
+    pub blocks: bool,
 }
 
 /// One more request in a sliding window, let in or not.
@@ -237,15 +249,13 @@ impl Engine {
         either!(self, count(key, by, window))
     }
 
-    /// Lets one more request into a log of the requests of the last `per`, unless `most` are in it.
-    /// A refused request leaves no trace.
+    /// Lets one more request into a window, when there is room. A refused request leaves no trace.
     pub async fn slide(
         &self,
         key: &str,
         now: SystemTime,
-        per: Duration,
-        most: u64,
+        window: Window,
     ) -> Result<Slide, StoreError> {
-        either!(self, slide(key, now, per, most))
+        either!(self, slide(key, now, window))
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use portcullis_apidef::session::Session;
 
 use super::{Key, Sessions};
-use crate::StoreError;
+use crate::{StoreError, engine::slides::marker_of};
 
 const QUOTA_PREFIX: &str = "quota-";
 const RATE_PREFIX: &str = "rate-limit-";
@@ -28,7 +28,7 @@ impl Sessions {
     pub async fn reset_quota(&self, key: &Key, session: &Session) -> Result<(), StoreError> {
         let mut counters = vec![
             format!("{QUOTA_PREFIX}{}", key.name()),
-            format!("{RATE_PREFIX}{}.BLOCKED", key.name()),
+            marker_of(&format!("{RATE_PREFIX}{}", key.name())),
         ];
         for (api, right) in &session.access_rights {
             for scope in [api, &right.allowance_scope] {

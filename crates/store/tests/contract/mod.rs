@@ -47,6 +47,7 @@ pub async fn every_rule(engine: &Engine, prefix: &str) {
     counters::refuse_what_is_no_number(engine, &format!("{prefix}number-")).await;
     slides::hold_no_more_than_allowed(engine, &format!("{prefix}slide-")).await;
     slides::tell_requests_of_one_moment_apart(engine, &format!("{prefix}moment-")).await;
+    slides::block_while_they_are_marked(engine, &format!("{prefix}marked-")).await;
 }
 
 /// Writes an entry that stays, whatever was there.

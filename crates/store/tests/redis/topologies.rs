@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use portcullis_config::{Redis as Config, Secret};
 use portcullis_pki::make::Algorithm;
-use portcullis_store::{Condition, Lifetime, StoreError};
+use portcullis_store::{Condition, Lifetime, StoreError, Window};
 
 use crate::{
     contract,
@@ -154,14 +154,14 @@ async fn entries_have_the_types_a_fleet_expects() {
     let left: u64 = server.ask(&["TTL", "quota-1"]).parse().unwrap();
     assert!((50..=60).contains(&left), "{left} s");
     let at = |nanos| std::time::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
+    let window = Window {
+        per: minute,
+        most: 3,
+        blocks: true,
+    };
     for moment in [1_000_000_000, 1_000_000_000, 2_000_000_000] {
-        assert!(
-            engine
-                .slide("rate-limit-1", at(moment), minute, 3)
-                .await
-                .unwrap()
-                .allowed
-        );
+        let slide = engine.slide("rate-limit-1", at(moment), window).await;
+        assert!(slide.unwrap().allowed);
     }
     assert_eq!(server.ask(&["TYPE", "rate-limit-1"]), "zset");
     assert_eq!(server.ask(&["ZCARD", "rate-limit-1"]), "3");
@@ -170,5 +170,11 @@ async fn entries_have_the_types_a_fleet_expects() {
         "2000000000"
     );
     let left: u64 = server.ask(&["TTL", "rate-limit-1"]).parse().unwrap();
+    assert!((50..=60).contains(&left), "{left} s");
+    assert_eq!(server.ask(&["GET", "rate-limit-1.BLOCKED"]), "1");
+    let left: u64 = server
+        .ask(&["TTL", "rate-limit-1.BLOCKED"])
+        .parse()
+        .unwrap();
     assert!((50..=60).contains(&left), "{left} s");
 }

@@ -49,7 +49,7 @@ use self::{
     writer::{CountRequest, Message as Order, Task, Writer},
 };
 use super::{
-    Condition, Count, Health, Lifetime, Slide,
+    Condition, Count, Health, Lifetime, Slide, Window,
     messages::{Inbox, Message},
     slides::Slides,
 };
@@ -222,10 +222,9 @@ impl Embedded {
         &self,
         key: &str,
         now: SystemTime,
-        per: Duration,
-        most: u64,
+        window: Window,
     ) -> Result<Slide, StoreError> {
-        Ok(self.0.slides.slide(key, now, per, most))
+        Ok(self.0.slides.slide(key, now, window))
     }
 
     pub(super) fn messages(&self) -> broadcast::Receiver<Message> {
@@ -354,8 +353,9 @@ impl Embedded {
     }
 
     pub(super) async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
-        self.change(keys.to_vec(), |tables, keys| {
-            let mut removed = 0;
+        let unmarked = self.0.slides.unmark(keys, SystemTime::now());
+        self.change(keys.to_vec(), move |tables, keys| {
+            let mut removed = unmarked;
             for key in keys {
                 removed += u64::from(tables.remove(key)?);
             }

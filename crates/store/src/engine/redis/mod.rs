@@ -6,6 +6,8 @@
 //! keeper    notices that the store is away or back, that files changed; replaces the link
 //! probe     why a connection does not come about
 //! reason    words of servers and of TLS, with what to do
+//! script    several commands in one
+//! slide     sliding windows, and the markers of those that are used up
 //! ```
 //!
 //! Invariants:
@@ -17,10 +19,12 @@ mod link;
 mod material;
 mod probe;
 mod reason;
+mod script;
+mod slide;
 
 use std::{
     sync::{Arc, LazyLock, atomic::AtomicBool},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -28,16 +32,16 @@ use bytes::Bytes;
 use fred::{
     clients::{Client, WithOptions},
     error::Error,
-    interfaces::{ClientLike, KeysInterface, ListInterface, PubsubInterface},
-    types::{ClusterHash, CustomCommand, Expiration, FromValue, SetOptions, Value, scan::Scanner},
+    interfaces::{KeysInterface, ListInterface, PubsubInterface},
+    types::{Expiration, SetOptions, Value, scan::Scanner},
 };
 use futures_util::{StreamExt, future::try_join_all};
 use portcullis_config::Redis as Config;
 use tokio::sync::{Notify, broadcast, watch};
 
-use self::{keeper::Keeper, link::Link, material::Material};
+use self::{keeper::Keeper, link::Link, material::Material, script::Script};
 use super::{
-    Condition, Count, Health, Lifetime, Slide,
+    Condition, Count, Health, Lifetime,
     messages::{Inbox, Message},
 };
 use crate::StoreError;
@@ -81,21 +85,6 @@ static CREATE_LISTED: LazyLock<Script> = LazyLock::new(|| {
          if type(pushed) == 'table' and pushed.err then return pushed end \
          redis.call('SET', KEYS[1], ARGV[1]) \
          return 1",
-    )
-});
-
-/// A sliding log as a fleet keeps it: score and member are the time in nanoseconds. A member that is
-/// taken by another node's request of the same moment gets a suffix.
-static SLIDE: LazyLock<Script> = LazyLock::new(|| {
-    Script::of(
-        "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[2]) \
-         local within = redis.call('ZCARD', KEYS[1]) \
-         if within >= tonumber(ARGV[3]) then return {0, within} end \
-         local member, again = ARGV[1], 0 \
-         while redis.call('ZADD', KEYS[1], 'NX', ARGV[1], member) == 0 do \
-           again = again + 1 member = ARGV[1] .. '-' .. again end \
-         redis.call('PEXPIRE', KEYS[1], ARGV[4]) \
-         return {1, within + 1}",
     )
 });
 
@@ -176,6 +165,11 @@ impl Redis {
         // Up, or the reason why not: either is the first change.
         let _ = tokio::time::timeout(PATIENCE_AT_START, first.changed()).await;
         Ok(Self(inner))
+    }
+
+    /// Whether names may have nodes of their own.
+    fn is_cluster(&self) -> bool {
+        self.0.config.enable_cluster && self.0.config.master_name.is_none()
     }
 
     /// The link, unless the store is known to be away.
@@ -412,8 +406,7 @@ impl Redis {
         let link = self.link()?;
         let pattern = format!("{}*", literally(prefix));
         let mut names = Vec::new();
-        let cluster = self.0.config.enable_cluster && self.0.config.master_name.is_none();
-        let mut pages = if cluster {
+        let mut pages = if self.is_cluster() {
             link.plain().scan_cluster(pattern, Some(SCAN), None).boxed()
         } else {
             link.plain().scan(pattern, Some(SCAN), None).boxed()
@@ -451,71 +444,6 @@ impl Redis {
             .map_err(self.named(key))?;
         let renews_in = (left >= 0).then(|| Duration::from_millis(left.unsigned_abs()));
         Ok(Count { value, renews_in })
-    }
-
-    pub(super) async fn slide(
-        &self,
-        key: &str,
-        now: SystemTime,
-        per: Duration,
-        most: u64,
-    ) -> Result<Slide, StoreError> {
-        let now = now
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_nanos();
-        let arguments = vec![
-            now.to_string().into(),
-            now.saturating_sub(per.as_nanos()).to_string().into(),
-            most.to_string().into(),
-            millis(per).into(),
-        ];
-        let (allowed, in_window): (i64, u64) = SLIDE
-            .run(&self.client()?, &[key], arguments)
-            .await
-            .map_err(self.named(key))?;
-        Ok(Slide {
-            allowed: allowed == 1,
-            in_window,
-        })
-    }
-}
-
-/// A script that a server keeps under its digest.
-struct Script {
-    text: &'static str,
-    digest: String,
-}
-
-impl Script {
-    fn of(text: &'static str) -> Self {
-        let digest = openssl::sha::sha1(text.as_bytes());
-        let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { text, digest }
-    }
-
-    /// Runs it on entries of one node: by its digest, with its text where a server does not know it yet.
-    async fn run<T: FromValue>(
-        &self,
-        client: &WithOptions<Client>,
-        keys: &[&str],
-        arguments: Vec<Value>,
-    ) -> Result<T, Error> {
-        let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
-        let with = |script: &str| {
-            let mut all = vec![script.into(), count.into()];
-            all.extend(keys.iter().map(|key| Value::from(*key)));
-            all.extend(arguments.iter().cloned());
-            all
-        };
-        // The name that decides on the node of a cluster comes third.
-        let command = |name| CustomCommand::new_static(name, ClusterHash::Offset(2), false);
-        match client.custom(command("EVALSHA"), with(&self.digest)).await {
-            Err(error) if error.details().starts_with("NOSCRIPT") => {
-                client.custom(command("EVAL"), with(self.text)).await
-            }
-            answer => answer,
-        }
     }
 }
 
