@@ -25,6 +25,7 @@ use super::{
     Access, Lookup, PAUSE,
     known::{Claim, Names},
     live::{LiveSession, Marks, OwnCertificate},
+    under_way::Sought,
     window::Millis,
 };
 use crate::watch::Reading;
@@ -36,13 +37,28 @@ struct Read {
 }
 
 impl Access {
-    /// The session of what was presented, as far as it can be known.
+    /// The session of what was presented, as far as it can be known. Requests that ask at the same time
+    /// share what is found, unless every one of them is to see the store as it is when it comes.
     pub(super) async fn find(
         &self,
         org: &str,
         presented: &Claim,
         policies: &Arc<PolicySet>,
     ) -> Lookup {
+        let look_up = self.look_up(org, presented, policies);
+        if self.settings.terms.fresh.is_zero() {
+            return look_up.await;
+        }
+        let sought = Sought {
+            org: org.to_owned(),
+            presented: presented.clone(),
+            epoch: self.epoch(),
+            policies: Arc::as_ptr(policies).addr(),
+        };
+        self.under_way.share(sought, look_up).await
+    }
+
+    async fn look_up(&self, org: &str, presented: &Claim, policies: &Arc<PolicySet>) -> Lookup {
         // Never closed.
         let _place = self.lookups.acquire().await;
         let terms = self.settings.terms;

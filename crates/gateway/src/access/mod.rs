@@ -7,6 +7,7 @@
 //! check        the decision, at once where everything needed is at hand
 //! settle       the same after asking the store, without holding a worker up
 //! load         sessions read from the store, and the certificates they belong to
+//! under_way    lookups that several requests wait for
 //! known, live  sessions in use on this node
 //! window       rates counted in memory     share  how much of a rate is this node's
 //! count        rates and quotas counted in the store
@@ -35,6 +36,7 @@ pub mod refusal;
 pub mod settle;
 pub mod share;
 pub mod signals;
+mod under_way;
 pub mod window;
 
 #[cfg(test)]
@@ -61,6 +63,7 @@ use self::{
     memory::Terms,
     refusal::{Messages, Refused},
     share::Share,
+    under_way::UnderWay,
     window::Clock,
 };
 use crate::stores::Stores;
@@ -83,6 +86,7 @@ pub struct Access {
     epoch: AtomicU64,
     clock: Clock,
     key: DigestKey,
+    under_way: UnderWay<Lookup>,
     lookups: Semaphore,
     hashing: Semaphore,
     settings: AccessSettings,
@@ -110,6 +114,7 @@ pub struct AccessSettings {
 }
 
 /// What came of looking for a session.
+#[derive(Clone)]
 pub enum Lookup {
     /// This one.
     Found(Arc<LiveSession>),
@@ -167,6 +172,7 @@ impl Access {
             epoch: AtomicU64::new(0),
             clock: Clock::start(),
             key: DigestKey::random()?,
+            under_way: UnderWay::default(),
             lookups: Semaphore::new(MOST_LOOKUPS),
             hashing: Semaphore::new(cores.max(1)),
             settings: AccessSettings::of(config),

@@ -8,9 +8,10 @@ use portcullis_apidef::{
 };
 use portcullis_pki::Fingerprint;
 use portcullis_store::{Condition, Embedded, Engine, Lifetime, signals::Signal};
+use tokio::task::{JoinSet, yield_now};
 
 use super::{
-    Access, Lookup,
+    Access, Lookup, MOST_LOOKUPS,
     count::{Counting, Quota, QuotaLeft, Rate},
     known::Claim,
     live::LiveSession,
@@ -242,7 +243,7 @@ async fn a_password_of_nobody_waits_in_line_for_hashing_as_any_other_does() {
     tokio::select! {
         biased;
         () = &mut judged => panic!("judged without a place"),
-        () = tokio::task::yield_now() => {}
+        () = yield_now() => {}
     }
     drop(place);
     judged.await;
@@ -385,4 +386,48 @@ async fn that_a_certificate_is_stored_is_asked_every_minute_however_long_keys_ar
     assert!(matches!(look(one, now), Known::Session(_)));
     assert!(matches!(look(one, later), Known::Old(_)));
     assert!(matches!(look(other, later), Known::Session(_)));
+}
+
+#[tokio::test]
+async fn a_password_for_a_key_without_one_is_judged_as_long_as_any_and_is_wrong() {
+    let bench = Bench::new();
+    bench.put("mykey", "{}").await;
+    let session = bench.find("mykey").await.expect("a session");
+    assert_eq!(bench.access.compared_with(&session).hash, "bcrypt");
+    for guess in ["", "guess"] {
+        let guess = SecretText::new(guess);
+        assert!(!bench.access.verify(&session, guess, None).await);
+    }
+}
+
+#[tokio::test]
+async fn requests_that_come_together_with_a_new_token_share_one_session() {
+    let bench = Bench::new();
+    bench.put("mykey", "{}").await;
+    let place = bench
+        .access
+        .lookups
+        .acquire_many(MOST_LOOKUPS.try_into().expect("few"))
+        .await
+        .expect("never closed");
+    let burst: JoinSet<_> = (0..2 * MOST_LOOKUPS)
+        .map(|_| {
+            let (access, policies) = (bench.access.clone(), bench.policies.clone());
+            async move {
+                let token = Claim::Token("mykey".to_owned());
+                match access.find("default", &token, &policies).await {
+                    Lookup::Found(session) => session,
+                    Lookup::Nobody | Lookup::Away => panic!("it is there"),
+                }
+            }
+        })
+        .collect();
+    yield_now().await;
+    drop(place);
+    let sessions = burst.join_all().await;
+    assert!(
+        sessions
+            .iter()
+            .all(|session| Arc::ptr_eq(session, &sessions[0]))
+    );
 }
