@@ -12,6 +12,7 @@ use portcullis_store::{Embedded, Engine, Inspection, StoreError};
 use portcullis_tests::{
     certs,
     gateway::{Gateway, SECRET, Signal, api},
+    keys::token_api,
     raw,
     store_steps::Made,
     upstream::{Upstream, ok},
@@ -453,7 +454,8 @@ fn what_a_gateway_acknowledged_outlives_it() {
 }
 
 /// A store that is cut short under a gateway that runs: it says so in its log, its health and its
-/// metrics, accepts nothing for it, and serves what needs none. It starts no more on what is left.
+/// metrics, accepts nothing for it, and serves what needs none. So does one that is started on what is
+/// left, until a backup is in its place: then keys that are in it open what they should.
 #[test]
 fn traffic_goes_on_while_the_store_cannot_be_used() {
     let upstream = Upstream::answering(ok("served"));
@@ -469,8 +471,10 @@ fn traffic_goes_on_while_the_store_cannot_be_used() {
     };
     assert_eq!(metric(), "portcullis_store_up{store=\"embedded\"} 1");
     assert_eq!(upload(&gateway).0, 200);
+    let all = stored(&gateway);
 
     let file = data_of(&gateway).join("store.redb");
+    let backup = std::fs::read(&file).unwrap();
     let left = std::fs::metadata(&file).unwrap().len() / 2;
     std::fs::File::options()
         .write(true)
@@ -493,14 +497,43 @@ fn traffic_goes_on_while_the_store_cannot_be_used() {
     assert_eq!(told, 1);
 
     let data = data_of(&gateway);
-    let ended = Gateway::builder()
+    let gateway = Gateway::builder()
         .config(json!({"portcullis": {"data_dir": data}}))
-        .fail();
-    assert_eq!(ended.status.code(), Some(4));
-    assert!(
-        ended.log.contains("put a backup in its place"),
-        "{}",
-        ended.log
-    );
+        .api("open", &api("open", "/open/", &upstream.url()))
+        .api("keyed", &token_api("keyed", "/keyed/", &upstream.url()))
+        .start();
+    gateway.get("/open/").expect(200);
+    gateway.call("/keyed/", "mykey").expect(503);
+    let ready = gateway.get("/ready").expect(200).json();
+    let output = ready["details"]["storage"]["output"].as_str().unwrap();
+    assert!(output.contains("put a backup in its place"), "{output}");
+    assert!(upload(&gateway).0 >= 400);
     assert_eq!(std::fs::metadata(&file).unwrap().len(), left);
+
+    let mended = data.join("backup");
+    std::fs::write(&mended, backup).unwrap();
+    std::fs::rename(mended, &file).unwrap();
+    gateway.wait_log("the embedded store can be written again");
+    assert_eq!(stored(&gateway), all);
+    gateway.call("/keyed/", "mykey").expect(403);
+}
+
+/// A directory for the store that cannot be made, as its place is a file's: the gateway serves, says so,
+/// and makes it once the file is gone.
+#[test]
+fn a_store_that_cannot_be_made_is_made_later() {
+    let upstream = Upstream::answering(ok("served"));
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    std::fs::write(&data, "in the way").unwrap();
+    let gateway = Gateway::builder()
+        .config(json!({"portcullis": {"data_dir": data}}))
+        .api("open", &api("open", "/open/", &upstream.url()))
+        .start();
+    gateway.get("/open/").expect(200);
+    gateway.wait_log("a file stands where a directory should");
+    assert!(upload(&gateway).0 >= 400);
+    std::fs::remove_file(&data).unwrap();
+    gateway.wait_log("the embedded store can be written again");
+    assert_eq!(upload(&gateway).0, 200);
 }

@@ -25,10 +25,11 @@ struct Parts {
 }
 
 impl Stores {
-    /// Opens what a configuration asks for. A Redis that is away is no failure: it is waited for.
+    /// Opens what a configuration asks for. A Redis that is away and an embedded store that cannot be
+    /// opened are no failures: they are waited for.
     ///
     /// # Errors
-    /// [`StoreError`] for settings that cannot be right and for an embedded store that cannot be opened.
+    /// [`StoreError`] for settings that cannot be right and for an embedded store that another process has.
     pub async fn open(config: &GatewayConfig) -> Result<Self, StoreError> {
         let rules = rules(config).map_err(|error| StoreError::Settings {
             key: "public_key_path".to_owned(),
@@ -44,7 +45,7 @@ impl Stores {
         }
         let engine = match &config.storage {
             Some(redis) => Engine::Redis(Redis::open(redis.clone(), "storage").await?),
-            None => Engine::Embedded(Embedded::open(&config.definitions.data_dir)?),
+            None => Engine::Embedded(Embedded::open_when_mended(&config.definitions.data_dir)?),
         };
         let limiter = match limiter_settings(config) {
             Some(redis) => {

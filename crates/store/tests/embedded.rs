@@ -150,6 +150,69 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
     assert_eq!(engine.keys_with_prefix("key-").await.unwrap().len(), 200);
 }
 
+/// Opened while it is damaged: everything fails with what to do, the file is as it was and nobody is shut
+/// out; with a backup in its place it is opened by itself. Or without one: moved away, it begins anew.
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_is_opened_once_it_has_been_mended() {
+    for has_backup in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = open(directory.path());
+        put(&engine, "before", "v").await.unwrap();
+        engine.close().await.unwrap();
+        drop(engine);
+        let file = file_of(directory.path());
+        let whole = fs::read(&file).unwrap();
+        let damaged = &whole[..whole.len() / 2];
+        fs::write(&file, damaged).unwrap();
+
+        let store = Embedded::open_when_mended(directory.path()).unwrap();
+        let engine = Engine::Embedded(store);
+        for error in [
+            engine.get("before").await.unwrap_err(),
+            put(&engine, "lost", "v").await.unwrap_err(),
+            engine.count("counter", 1, None).await.unwrap_err(),
+            Embedded::inspect(directory.path()).unwrap_err(),
+        ] {
+            let error = error.to_string();
+            assert!(error.contains("put a backup in its place"), "{error}");
+        }
+        let mut health = engine.health();
+        assert!(matches!(&*health.borrow(), Health::Down { .. }));
+        assert!(fs::read(&file).unwrap() == damaged);
+
+        if has_backup {
+            let backup = directory.path().join("backup");
+            fs::write(&backup, &whole).unwrap();
+            fs::rename(backup, &file).unwrap();
+        } else {
+            fs::rename(&file, directory.path().join("aside")).unwrap();
+        }
+        let is_up = health.wait_for(|health| *health == Health::Up);
+        tokio::time::timeout(Duration::from_secs(30), is_up)
+            .await
+            .expect("it is opened")
+            .unwrap();
+        let kept = text(&engine, "before").await;
+        assert_eq!(kept.as_deref(), has_backup.then_some("v"));
+        put(&engine, "after", "v").await.unwrap();
+        assert!(refusal(directory.path()).contains("in use by process"));
+        engine.close().await.unwrap();
+        assert_eq!(
+            text(&open(directory.path()), "after").await.as_deref(),
+            Some("v")
+        );
+    }
+}
+
+/// In another process's hands it is not waited for.
+#[test]
+fn a_store_that_another_has_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let _holder = open(directory.path());
+    let refused = Embedded::open_when_mended(directory.path());
+    assert!(matches!(refused, Err(StoreError::InUse { .. })));
+}
+
 /// A database of another program, and one of a layout to come.
 #[test]
 fn a_file_of_another_layout_is_refused() {

@@ -44,6 +44,8 @@ use self::{
     clock::left,
     counters::Known,
     file::{Access, Place},
+    lock::WriterLock,
+    revocable::Opened,
     shared::{Shared, Unread},
     tables::{Failure, Live, Tables, View, is_a_list},
     writer::{CountRequest, Message as Order, Task, Writer},
@@ -95,6 +97,33 @@ impl Embedded {
         let place = Place::of(directory);
         let lock = place.prepare()?;
         let database = place.open(Access::Writing)?;
+        Self::start(place, Ok((database, lock)))
+    }
+
+    /// The same, but what cannot be made, read or written is opened as soon as it has been mended. Until
+    /// then everything that is asked of it fails, its health says why, and no lock is held.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`]: two processes on one store are a mistake that does not mend itself.
+    pub fn open_when_mended(directory: &Path) -> Result<Self, StoreError> {
+        let place = Place::of(directory);
+        let opened = place
+            .prepare()
+            .and_then(|lock| Ok((place.open(Access::Writing)?, lock)));
+        match opened {
+            Err(error @ StoreError::InUse { .. }) => Err(error),
+            opened => Self::start(place, opened),
+        }
+    }
+
+    fn start(
+        place: Place,
+        opened: Result<(Opened, WriterLock), StoreError>,
+    ) -> Result<Self, StoreError> {
+        let (database, lock) = match opened {
+            Ok((database, lock)) => (Ok(database), Some(lock)),
+            Err(error) => (Err(error), None),
+        };
         let shared = Arc::new(Shared::new(place, database));
         let (orders, received) = mpsc::channel();
         let writer = Writer::new(shared.clone(), received, lock);

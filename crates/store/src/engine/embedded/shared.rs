@@ -72,17 +72,22 @@ pub(super) enum Unread {
 }
 
 impl Shared {
-    pub(super) fn new(place: Place, database: Opened) -> Self {
+    pub(super) fn new(place: Place, opened: Result<Opened, StoreError>) -> Self {
+        let state = opened.map_or_else(State::Broken, State::Open);
+        let health = state.health();
+        if let Health::Down { reason } = &health {
+            tracing::error!("the store has failed, what needs none is served: {reason}");
+        }
         let extent = Mutex::new(place.extent().ok().flatten());
         Self {
             extent,
             place,
             clock: Clock::new(),
             counters: Counters::default(),
-            health: watch::Sender::new(Health::Up),
+            health: watch::Sender::new(health),
             slot: RwLock::new(Slot {
                 generation: 0,
-                state: State::Open(database),
+                state,
             }),
         }
     }
@@ -180,6 +185,15 @@ impl Shared {
             }
             broken @ State::Broken(_) => broken,
         };
+        let health = slot.state.health();
+        drop(slot);
+        self.tell(health);
+    }
+
+    /// A store that has not been opened yet cannot be for another reason, perhaps.
+    pub(super) fn still_broken(&self, cause: StoreError) {
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        slot.state = State::Broken(cause);
         let health = slot.state.health();
         drop(slot);
         self.tell(health);

@@ -123,15 +123,15 @@ pub(super) struct Writer {
     messages: mpsc::Receiver<Message>,
     retry: Duration,
     retry_at: Instant,
-    /// Held as long as the store may be written.
-    lock: WriterLock,
+    /// Held from the first opening to the end.
+    lock: Option<WriterLock>,
 }
 
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
         messages: mpsc::Receiver<Message>,
-        lock: WriterLock,
+        lock: Option<WriterLock>,
     ) -> Self {
         Self {
             shared,
@@ -339,6 +339,30 @@ impl Writer {
         !matches!(self.shared.place.extent(), Ok(None))
     }
 
+    /// Opens the store after a failure; whether it can be written then.
+    fn open_again(&mut self, cause: StoreError) -> bool {
+        let shared = &self.shared;
+        if self.lock.is_some() {
+            return self.is_there()
+                && shared.place.takes_writes()
+                && shared.reopen(Access::Writing, cause);
+        }
+        // Nothing has been read or written yet, so it goes as at a start.
+        match shared.place.prepare() {
+            Ok(lock) => {
+                let is_up = shared.reopen(Access::Writing, cause);
+                // Nobody is shut out from what is of no use here.
+                let is_of_use = shared.with_state(|state| !matches!(state, State::Broken(_)));
+                self.lock = is_of_use.then_some(lock);
+                is_up
+            }
+            Err(error) => {
+                shared.still_broken(error);
+                false
+            }
+        }
+    }
+
     /// What is to be done from time to time; whether there is more of it.
     fn tick(&mut self, tidy: bool) -> bool {
         let shared = self.shared.clone();
@@ -350,8 +374,7 @@ impl Writer {
             if Instant::now() < self.retry_at {
                 return false;
             }
-            let may_work = self.is_there() && shared.place.takes_writes();
-            if !may_work || !shared.reopen(Access::Writing, cause) {
+            if !self.open_again(cause) {
                 self.retry_at = Instant::now() + self.retry;
                 self.retry = (self.retry * 2).min(MAX_RETRY);
                 return false;
