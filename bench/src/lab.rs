@@ -22,6 +22,7 @@ pub(crate) struct Programs {
     pub(crate) nginx: PathBuf,
     pub(crate) haproxy: PathBuf,
     pub(crate) envoy: PathBuf,
+    pub(crate) redis: PathBuf,
 }
 
 /// The place where peers are measured. Its directory is removed with it.
@@ -63,6 +64,7 @@ impl Lab {
             apis: 1,
             certificates: Vec::new(),
             clients: Clients::Anybody,
+            redis: None,
         })
     }
 }
@@ -88,6 +90,8 @@ pub(crate) struct Site<'a> {
     pub(crate) certificates: Vec<String>,
     /// Who may connect.
     pub(crate) clients: Clients,
+    /// The port of the Redis that is its store; with none, it has a store of its own.
+    pub(crate) redis: Option<u16>,
 }
 
 /// Who may connect.

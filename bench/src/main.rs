@@ -22,6 +22,7 @@ mod options;
 mod peer;
 mod process;
 mod record;
+mod redis;
 mod report;
 mod scene;
 mod upstream;
@@ -84,7 +85,7 @@ async fn run(options: &Options) -> Result<ExitCode, Error> {
     let (scenes, peers) = (options.scenes()?, options.peers()?);
     if options.list {
         for scene in &scenes {
-            print(&format!("scene  {:<15} {}\n", scene.name(), scene.title()))?;
+            print(&format!("scene  {:<20} {}\n", scene.name(), scene.title()))?;
         }
         for peer in &peers {
             print(&format!("peer   {}\n", peer.name()))?;

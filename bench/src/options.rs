@@ -55,6 +55,8 @@ pub(crate) struct Options {
     haproxy: PathBuf,
     #[arg(long, value_name = "FILE", default_value = "envoy")]
     envoy: PathBuf,
+    #[arg(long, value_name = "FILE", default_value = "redis-server")]
+    redis: PathBuf,
 }
 
 impl Options {
@@ -90,6 +92,7 @@ impl Options {
             nginx: self.nginx.clone(),
             haproxy: self.haproxy.clone(),
             envoy: self.envoy.clone(),
+            redis: self.redis.clone(),
         }
     }
 }

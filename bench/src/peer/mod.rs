@@ -83,7 +83,7 @@ pub(crate) struct Running<'a> {
 impl<'a> Running<'a> {
     /// Starts `peer` alone on the proxy's core and checks that it is set up like the others.
     pub(crate) async fn pinned(peer: &dyn Peer, lab: &'a Lab) -> Result<Self, Error> {
-        Self::pinned_for(peer, lab, Clients::Anybody).await
+        Self::alone(peer, lab.site(peer.name())?).await
     }
 
     /// As [`Running::pinned`], for these clients.
@@ -94,7 +94,22 @@ impl<'a> Running<'a> {
     ) -> Result<Self, Error> {
         let mut site = lab.site(peer.name())?;
         site.clients = clients;
-        let cores = lab.cores.proxy.to_string();
+        Self::alone(peer, site).await
+    }
+
+    /// As [`Running::pinned`], with the Redis at this port as its store.
+    pub(crate) async fn pinned_with_store(
+        peer: &dyn Peer,
+        lab: &'a Lab,
+        redis: Option<u16>,
+    ) -> Result<Self, Error> {
+        let mut site = lab.site(peer.name())?;
+        site.redis = redis;
+        Self::alone(peer, site).await
+    }
+
+    async fn alone(peer: &dyn Peer, site: Site<'a>) -> Result<Self, Error> {
+        let cores = site.lab.cores.proxy.to_string();
         let running = Self::start(peer, site, &cores).await?;
         if peer.terminates_tls() {
             running.check_equal(peer.name()).await?;

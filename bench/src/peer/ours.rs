@@ -84,6 +84,9 @@ impl Peer for Ours {
             // The handshake demands a certificate only where the Control API is elsewhere.
             conf["control_api_port"] = free_port()?.into();
         }
+        if let Some(port) = site.redis {
+            conf["storage"] = json!({"type": "redis", "host": "127.0.0.1", "port": port});
+        }
         let conf = site.write("tyk.conf", &format!("{conf:#}"))?;
         Ok(Invocation::of(&site.lab.programs.portcullis)
             .arg("gateway")

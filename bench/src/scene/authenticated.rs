@@ -2,7 +2,8 @@
 //! is at hand and has a rate.
 //!
 //! Both are measured on one gateway in turns, so that what disturbs the machine for a while disturbs
-//! both. Where the store is does not matter here: a session at hand asks nobody.
+//! both. A session at hand asks nobody, so where it came from, the embedded store or a Redis, should not
+//! matter; there is a scene for each, because it might.
 
 use std::net::SocketAddr;
 
@@ -16,6 +17,7 @@ use crate::lab::Lab;
 use crate::load::{self, Cost, Tally, Timing};
 use crate::measure::{Goal, Measure};
 use crate::peer::{Peer, Running, SECRET};
+use crate::redis::Redis;
 use crate::upstream::Page;
 
 const CONNECTIONS: usize = 64;
@@ -25,15 +27,37 @@ const TURNS: u32 = 2;
 
 const TOKEN: &str = "benchmark-key";
 
-pub(super) struct Authenticated;
+pub(super) struct Authenticated {
+    on_redis: bool,
+}
+
+impl Authenticated {
+    /// With the gateway's own store.
+    pub(super) fn embedded() -> Self {
+        Self { on_redis: false }
+    }
+
+    /// With a Redis beside it.
+    pub(super) fn on_redis() -> Self {
+        Self { on_redis: true }
+    }
+}
 
 impl Scene for Authenticated {
     fn name(&self) -> &'static str {
-        "authenticated"
+        if self.on_redis {
+            "authenticated-redis"
+        } else {
+            "authenticated"
+        }
     }
 
     fn title(&self) -> &'static str {
-        "A token beside none, 64 connections"
+        if self.on_redis {
+            "A token beside none, 64 connections, store on Redis"
+        } else {
+            "A token beside none, 64 connections"
+        }
     }
 
     fn measures(&self) -> &'static [Measure] {
@@ -55,7 +79,12 @@ impl Scene for Authenticated {
 
     fn play<'a>(&'a self, peer: &'a dyn Peer, lab: &'a Lab, timing: Timing) -> Values<'a> {
         Box::pin(async move {
-            let running = Running::pinned(peer, lab).await?;
+            let redis = match self.on_redis {
+                true => Some(Redis::start(lab).await?),
+                false => None,
+            };
+            let port = redis.as_ref().map(Redis::port);
+            let running = Running::pinned_with_store(peer, lab, port).await?;
             let dial = running.dial(Offer::Http1)?;
             prepare(&dial, lab.upstream)
                 .await

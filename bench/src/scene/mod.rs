@@ -71,7 +71,8 @@ pub(crate) fn all() -> Vec<Box<dyn Scene>> {
         Box::new(download::Download),
         Box::new(idle::Idle),
         Box::new(definitions::Definitions),
-        Box::new(authenticated::Authenticated),
+        Box::new(authenticated::Authenticated::embedded()),
+        Box::new(authenticated::Authenticated::on_redis()),
         Box::new(certificates::Certificates::beside_peers()),
         Box::new(certificates::Certificates::alone()),
     ]
