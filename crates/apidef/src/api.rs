@@ -14,6 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::authentication::{Authentication, Limits, SessionLifetime};
+use crate::events::EventHandler;
 
 /// An API as the gateway runs it.
 #[derive(Clone, PartialEq)]
@@ -59,6 +60,8 @@ pub struct Api {
     pub client_certificates: Option<Vec<String>>,
     /// What the upstream is told of the certificate of a client that passed.
     pub client_identity: ClientIdentity,
+    /// Who is told what happens to it.
+    pub event_handlers: Vec<EventHandler>,
     /// Whether callers must say who they are, and how.
     pub authentication: Authentication,
     /// How often it may be called.
@@ -98,6 +101,7 @@ impl fmt::Debug for Api {
                 &self.client_certificates.as_ref().map(Vec::len),
             )
             .field("client_identity", &self.client_identity)
+            .field("event_handlers", &self.event_handlers)
             .field("authentication", &self.authentication)
             .field("limits", &self.limits)
             .field("session_lifetime", &self.session_lifetime)

@@ -79,6 +79,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         do_not_track: root.at("do_not_track").bool(),
         client_certificates,
         client_identity: crate::ours::client_identity(&ours),
+        event_handlers: crate::events::classic(root),
         authentication,
         limits: authentication::limits(root),
         session_lifetime: authentication::session_lifetime(root),

@@ -29,6 +29,7 @@ mod classic;
 pub mod control;
 mod document;
 mod duration;
+mod events;
 mod facts;
 mod json;
 mod listen_path;
@@ -49,6 +50,7 @@ pub use authentication::{
     Authentication, Basic, Identity, Limits, Methods, Places, Rate, SessionLifetime,
 };
 pub use document::{Document, Format, ParsedDefinition, parse_classic, parse_oas};
+pub use events::{EventAction, EventHandler, EventKind, Webhook, WebhookMethod};
 pub use place::Place;
 pub use report::{DefinitionError, ErrorKind, Warning};
 pub use source::{

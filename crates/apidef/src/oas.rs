@@ -91,6 +91,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
             .bool_or(true),
         client_certificates,
         client_identity: crate::ours::client_identity(&ours),
+        event_handlers: crate::events::oas(&server),
         authentication,
         limits: authentication::limits(&extension),
         session_lifetime: authentication::session_lifetime(&extension),

@@ -160,10 +160,6 @@ fn extras(root: &Node<'_, '_>, facts: &mut Facts) {
         root.at("cache_options").at("enable_cache").bool(),
         "response cache",
     );
-    facts.extra(
-        !root.at("event_handlers").at("events").is_empty(),
-        "event handlers",
-    );
     facts.extra(root.at("enable_jsvm").bool(), "JavaScript engine");
     facts.extra(
         !root.at("response_processors").is_empty(),

@@ -39,9 +39,6 @@ pub(crate) fn read(root: &Node<'_, '_>, extension: &Node<'_, '_>, facts: &mut Fa
         "detailed tracing",
     );
     facts.extra(server.at("batchProcessing").is_enabled(), "batch requests");
-    for handler in server.at("eventHandlers").elements() {
-        facts.extra(handler.is_enabled(), "event handlers");
-    }
 }
 
 /// References of the client certificates that may pass; `None` without an allow list.

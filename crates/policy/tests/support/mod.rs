@@ -44,6 +44,7 @@ pub(crate) fn api(id: &str, listen_path: &str) -> Api {
         do_not_track: false,
         client_certificates: None,
         client_identity: Default::default(),
+        event_handlers: Vec::new(),
         authentication: Default::default(),
         limits: Default::default(),
         session_lifetime: Default::default(),
