@@ -14,8 +14,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use openssl::x509::X509;
 use portcullis_apidef::ClientIdentity;
-use portcullis_pki::{Fingerprint, PresentedChain};
+use portcullis_pki::{CertificateFacts, Fingerprint, PresentedChain};
 use portcullis_policy::{AllowList, NotAllowed};
 
 use crate::{access::certificate::Leaf, proxy::identity::Told};
@@ -38,8 +39,51 @@ struct Verdict {
 /// The allow list of an API.
 pub struct ClientList {
     list: AllowList,
+    /// The certificates that its entries name, whose ends are watched.
+    watched: Vec<Watched>,
+    /// Somebody was judged since this was last asked.
+    used: AtomicBool,
     /// It has been said that a listed authority vouches for certificates that are meant for servers.
     said: AtomicBool,
+}
+
+/// When a certificate ends that an entry of a list names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// Which one.
+    pub fingerprint: Fingerprint,
+    /// What it calls itself: common name, else first host name, else fingerprint.
+    pub name: String,
+    /// Its last second of validity, Unix time.
+    pub not_after: i64,
+}
+
+impl Watched {
+    /// The certificates of an entry by which somebody may pass: the first, and of a bundle of authorities
+    /// all. None of a bare public key.
+    pub fn of(certificates: &[X509]) -> Vec<Self> {
+        let facts = |certificate: &X509| CertificateFacts::of(certificate).ok();
+        let mut facts = certificates.iter().filter_map(facts);
+        let Some(first) = facts.next() else {
+            return Vec::new();
+        };
+        let bundle = first.is_ca;
+        let others = facts.filter(|facts| bundle && facts.is_ca);
+        std::iter::once(first)
+            .chain(others)
+            .map(|facts| {
+                let names = [Some(facts.subject_cn), facts.dns_names.into_iter().next()];
+                let mut names = names.into_iter().flatten().filter(|name| !name.is_empty());
+                Self {
+                    name: names
+                        .next()
+                        .unwrap_or_else(|| facts.fingerprint.to_string()),
+                    fingerprint: facts.fingerprint,
+                    not_after: facts.not_after,
+                }
+            })
+            .collect()
+    }
 }
 
 /// Why a client does not pass an allow list, in the words it is told (inbound sheet 5.2).
@@ -63,11 +107,13 @@ pub enum Barred {
 }
 
 impl ClientList {
-    /// A list nobody has been judged by.
+    /// A list nobody has been judged by, and the certificates its entries name.
     #[must_use]
-    pub fn new(list: AllowList) -> Self {
+    pub fn new(list: AllowList, watched: Vec<Watched>) -> Self {
         Self {
             list,
+            watched,
+            used: AtomicBool::new(false),
             said: AtomicBool::new(false),
         }
     }
@@ -76,6 +122,25 @@ impl ClientList {
     #[must_use]
     pub fn allow_list(&self) -> &AllowList {
         &self.list
+    }
+
+    /// The certificates its entries name.
+    #[must_use]
+    pub fn watched(&self) -> &[Watched] {
+        &self.watched
+    }
+
+    /// Notes that a request has met the list.
+    pub fn note_use(&self) {
+        // Read first: a flag that is written by nobody costs workers nothing to share.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request has met the list since this was last asked.
+    pub fn take_use(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
     }
 
     /// Judges a chain now.
@@ -180,6 +245,7 @@ impl Barred {
 /// # Errors
 /// [`Barred`].
 pub fn admit(list: &Arc<ClientList>, tls: bool, client: Option<&Client>) -> Result<(), Barred> {
+    list.note_use();
     match (tls, client) {
         (false, _) => Err(Barred::NoTls),
         (true, None) => Err(Barred::NoCertificate),

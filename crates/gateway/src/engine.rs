@@ -21,7 +21,7 @@ use portcullis_apidef::{DefinitionFile, parse_resolved};
 use portcullis_config::{GatewayConfig, Resolver};
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
 };
 
 use crate::{
@@ -206,6 +206,8 @@ pub struct ControlLoop {
     pub said: HashSet<String>,
     /// What was loaded before, until it is taken apart.
     pub past: Vec<Arc<LoadedSet>>,
+    /// Who is told that a snapshot came into force.
+    pub in_force: Arc<Notify>,
 }
 
 impl Engine {
@@ -455,6 +457,7 @@ impl ControlLoop {
             quarantine: built.quarantine,
         });
         self.past.push(past);
+        self.in_force.notify_one();
         self.look_at_other_certificates();
         let mut failures = Vec::new();
         let new: Vec<u16> = wanted.difference(&self.open).copied().collect();

@@ -13,6 +13,7 @@ pub mod control;
 mod control_link;
 mod definitions;
 mod engine;
+mod events;
 mod flight;
 pub mod http1;
 mod inventory;

@@ -27,6 +27,7 @@ use crate::{
     control::{ControlApi, QuarantineEntry, Readiness},
     control_link::ControlLink,
     engine::{ControlLoop, Engine, Loader, ReloadError},
+    events::{Deliveries, ExpiryMonitor},
     flight::FlightRecorder,
     listen::{self, BindError},
     live::Live,
@@ -250,6 +251,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         open: BTreeSet::new(),
         said: HashSet::new(),
         past: Vec::new(),
+        in_force: Arc::default(),
     };
     // Ports whose sockets stand are open before the snapshot opens the rest.
     control_loop.open.insert(main_port);
@@ -293,6 +295,10 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
 
     let stopped = runtime.block_on(async {
         let reloads = engine.clone();
+        let deliveries = Deliveries::start(&config, stores.engine().clone(), registry.events());
+        let expiry = &config.security.expiry_monitor;
+        let expiry = ExpiryMonitor::new(expiry, stores.engine().clone(), deliveries);
+        tokio::spawn(expiry.run(control_loop.live.clone(), control_loop.in_force.clone()));
         tokio::spawn(control_loop.run(LoaderThread::start(loader)?, requests));
         tokio::spawn(watch.run());
         tokio::spawn(async move {

@@ -22,6 +22,7 @@ use regex::Regex;
 use crate::{
     access::window::Window,
     clients::ClientList,
+    events::Handlers,
     observe::CertificateExpiry,
     proxy::pool::{Endpoint, Http2Use},
 };
@@ -114,6 +115,8 @@ pub struct RunningApi {
     pub rate: Option<ApiRate>,
     /// Whose client certificates pass, where it has an allow list.
     pub clients: Option<Arc<ClientList>>,
+    /// Who is told what happens to it.
+    pub events: Arc<Handlers>,
 }
 
 /// The rate of an API as a whole.

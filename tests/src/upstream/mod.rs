@@ -55,7 +55,15 @@ impl Upstream {
     /// # Panics
     /// When it cannot listen.
     pub fn start(script: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
-        Self::listen(script, |socket| Some(Wire::new(socket)))
+        Self::start_on(0, script)
+    }
+
+    /// Starts a server in clear text on a port of 127.0.0.1, on a free one for 0.
+    ///
+    /// # Panics
+    /// When it cannot listen.
+    pub fn start_on(port: u16, script: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
+        Self::listen(port, script, |socket| Some(Wire::new(socket)))
     }
 
     /// Starts a server behind TLS.
@@ -66,7 +74,7 @@ impl Upstream {
         acceptor: SslAcceptor,
         script: impl Fn(&mut Talk) + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(script, move |socket| {
+        Self::listen(0, script, move |socket| {
             acceptor.accept(socket).ok().map(Wire::new)
         })
     }
@@ -93,10 +101,11 @@ impl Upstream {
     }
 
     fn listen(
+        port: u16,
         script: impl Fn(&mut Talk) + Send + Sync + 'static,
         secure: impl Fn(TcpStream) -> Option<Wire> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port");
         let address = listener
             .local_addr()
             .expect("a bound socket has an address");

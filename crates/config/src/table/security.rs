@@ -89,23 +89,20 @@ pub(super) const SECURITY: Section = Section {
             at_least(0),
             "30",
             "Days before expiry from which a certificate in use is reported; 0 means 30.",
-        )
-        .not_yet("expiry events"),
+        ),
         tyk(
             "security.certificate_expiry_monitor.check_cooldown_seconds",
             "SECURITY_CERTIFICATEEXPIRYMONITOR_CHECKCOOLDOWNSECONDS",
             Kind::Seconds(0),
             "3600",
             "Shortest time between two checks of a certificate; 0 means 3600.",
-        )
-        .not_yet("expiry events"),
+        ),
         tyk(
             "security.certificate_expiry_monitor.event_cooldown_seconds",
             "SECURITY_CERTIFICATEEXPIRYMONITOR_EVENTCOOLDOWNSECONDS",
             Kind::Seconds(0),
             "86400",
             "Shortest time between two events for a certificate; 0 means 86400.",
-        )
-        .not_yet("expiry events"),
+        ),
     ],
 };

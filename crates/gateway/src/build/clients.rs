@@ -19,7 +19,11 @@ use portcullis_policy::{AllowListBuilder, Deciding, Demand, Handshakes, Treatmen
 use portcullis_tls::{ClientCertificate, ClientTrust, Manner, Policies, Policy, policy::Announced};
 
 use super::{BuildError, Builder, Finding, error, warning};
-use crate::{certificates::Failure, clients::ClientList, snapshot::RunningApi};
+use crate::{
+    certificates::Failure,
+    clients::{ClientList, Watched},
+    snapshot::RunningApi,
+};
 
 /// Most bytes of names that are announced: an extension holds 64 KiB, and clients that are told of
 /// thousands of authorities give up.
@@ -79,6 +83,7 @@ impl Builder {
     ) -> Result<Arc<ClientList>, String> {
         self.listed.prepare(references.iter().copied());
         let mut entries = AllowListBuilder::default();
+        let mut watched = Vec::new();
         for reference in references {
             let found = self.listed.of_reference(reference);
             let name = match Reference::classify(reference) {
@@ -105,6 +110,7 @@ impl Builder {
                 )),
                 Some(Failure::StoreAway) | None => {}
             }
+            watched.extend(found.key.iter().flat_map(|key| Watched::of(key.as_slice())));
             if let Some(certificates) = found.key
                 && !entries.entry(certificates.as_slice())
             {
@@ -127,7 +133,7 @@ impl Builder {
         Ok(match self.lists.get(owner) {
             Some(before) if before.allow_list().digest() == list.digest() => before.clone(),
             _ => {
-                let list = Arc::new(ClientList::new(list));
+                let list = Arc::new(ClientList::new(list, watched));
                 self.lists.insert(owner.to_owned(), list.clone());
                 list
             }

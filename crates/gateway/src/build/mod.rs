@@ -40,6 +40,7 @@ use crate::{
     clients::ClientList,
     control::QuarantineEntry,
     definitions::UnreadableFile,
+    events::Handlers,
     observe::Registry,
     policies::LoadedPolicies,
     snapshot::{ApiRate, HttpService, PathTimeout, Port, RunningApi, Service, Snapshot},
@@ -526,6 +527,7 @@ impl Builder {
             timeouts,
             rate: api.limits.rate.map(|rate| self.api_rate(api, rate)),
             clients: self.client_list(api, findings)?,
+            events: Handlers::prepare(api, &self.config.base, findings),
         }))
     }
 }

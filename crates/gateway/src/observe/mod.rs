@@ -13,6 +13,7 @@
 
 mod access;
 mod counters;
+mod events;
 mod exposition;
 mod flag;
 mod histogram;
@@ -25,6 +26,7 @@ pub use access::{
     AccessLog, AccessLogWriter, AccessRecord, RecordApi, RecordError, RecordKey, RecordTls,
 };
 pub use counters::WorkerCounters;
+pub use events::{EventCounters, Outcome};
 pub use flag::ResponseFlag;
 pub use registry::{ApiTotals, CertificateExpiry, Registry};
 pub use trace::{is_traceparent, trace_id};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    AccessLog, ResponseFlag,
+    AccessLog, EventCounters, ResponseFlag,
     counters::{ApiCounters, CLASSES, WorkerCounters},
     exposition,
     histogram::Distribution,
@@ -30,6 +30,7 @@ pub struct Registry {
     access_log: Mutex<Option<AccessLog>>,
     certificates: Mutex<Option<CertificateSource>>,
     store: Mutex<Option<(&'static str, watch::Receiver<Health>)>>,
+    events: Arc<EventCounters>,
 }
 
 /// Numbers given to APIs.
@@ -90,6 +91,7 @@ impl Registry {
             access_log: Mutex::default(),
             certificates: Mutex::default(),
             store: Mutex::default(),
+            events: Arc::default(),
         }
     }
 
@@ -178,6 +180,11 @@ impl Registry {
         *lock(&self.store) = Some((kind, health));
     }
 
+    /// Where events are counted.
+    pub fn events(&self) -> Arc<EventCounters> {
+        self.events.clone()
+    }
+
     /// Sums of an API over all workers; zeros for one that was never loaded.
     pub fn totals(&self, api_id: &str) -> ApiTotals {
         let mut totals = ApiTotals::default();
@@ -222,6 +229,7 @@ impl Registry {
         exposition::apis(&mut page, &workers, &ids);
         exposition::connections(&mut page, &workers);
         self.render_state(&mut page);
+        self.events.write(&mut page);
         let started = self
             .started
             .duration_since(UNIX_EPOCH)

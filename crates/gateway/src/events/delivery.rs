@@ -1,0 +1,105 @@
+//! From an event to those who hear of it.
+//!
+//! Log lines are written at once. Webhooks go through a queue to a task that calls several at a time, so
+//! that one receiver that is away does not hold up the others.
+//!
+//! Invariant: [`Deliveries::fire`] never waits; what finds no room is dropped, counted and said.
+
+use std::sync::Arc;
+
+use portcullis_config::GatewayConfig;
+use portcullis_store::Engine;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::{
+    Event, Handlers,
+    handlers::{Action, Hook},
+    webhook::Caller,
+};
+use crate::observe::{EventCounters, Outcome};
+
+/// Calls that wait.
+const WAITING: usize = 256;
+
+/// Calls at a time, pauses between attempts included.
+const AT_A_TIME: usize = 16;
+
+/// Tells handlers of events.
+pub struct Deliveries {
+    waiting: mpsc::Sender<Call>,
+    counters: Arc<EventCounters>,
+}
+
+struct Call {
+    hook: Arc<Hook>,
+    event: Arc<Event>,
+}
+
+impl Deliveries {
+    /// Starts the task that calls webhooks, on the runtime this is called on.
+    pub fn start(config: &GatewayConfig, engine: Engine, counters: Arc<EventCounters>) -> Self {
+        let forbidden = config.external_services.webhooks.mtls.enabled.then_some(
+            "external_services.webhooks.mtls is set, and this version cannot do it yet; webhooks are \
+             never called without it then",
+        );
+        let caller = Arc::new(Caller::new(engine, forbidden));
+        Self::calling(caller, counters)
+    }
+
+    fn calling(caller: Arc<Caller>, counters: Arc<EventCounters>) -> Self {
+        let (waiting, mut calls) = mpsc::channel::<Call>(WAITING);
+        let room = Arc::new(Semaphore::new(AT_A_TIME));
+        let shared = counters.clone();
+        tokio::spawn(async move {
+            while let Ok(permit) = room.clone().acquire_owned().await {
+                let Some(call) = calls.recv().await else {
+                    return;
+                };
+                let (caller, counters) = (caller.clone(), shared.clone());
+                tokio::spawn(async move {
+                    let outcome = Box::pin(caller.tell(&call.hook, &call.event)).await;
+                    counters.webhook(outcome);
+                    drop(permit);
+                });
+            }
+        });
+        Self { waiting, counters }
+    }
+
+    /// Tells everybody who hears of this event.
+    pub fn fire(&self, event: Event, handlers: &Handlers) {
+        self.counters.fired(event.kind);
+        let event = Arc::new(event);
+        for action in handlers.of(event.kind) {
+            match action {
+                Action::Log(prefix) => {
+                    let colon = if prefix.is_empty() { "" } else { ": " };
+                    tracing::warn!(
+                        prefix = "events",
+                        event = event.kind.name(),
+                        api_id = event.api_id,
+                        cert_id = event.masked_id(),
+                        cert_role = event.role,
+                        "{prefix}{colon}{}",
+                        event.message
+                    );
+                    self.counters.logged();
+                }
+                Action::Webhook(hook) => {
+                    let call = Call {
+                        hook: hook.clone(),
+                        event: event.clone(),
+                    };
+                    if self.waiting.try_send(call).is_err() {
+                        tracing::error!(
+                            webhook = hook.label,
+                            event = event.kind.name(),
+                            "webhook is not told: {WAITING} calls are waiting already"
+                        );
+                        self.counters.webhook(Outcome::Dropped);
+                    }
+                }
+            }
+        }
+    }
+}
