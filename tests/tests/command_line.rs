@@ -149,7 +149,14 @@ fn every_verb_has_help_worth_reading_and_the_exit_statuses_stand_in_it() {
         String::from_utf8(ended.stdout).unwrap()
     };
     let all = help(&["--help"]);
-    for verb in ["quickstart", "gateway", "check", "cert", "version"] {
+    for verb in [
+        "quickstart",
+        "gateway",
+        "check",
+        "doctor",
+        "cert",
+        "version",
+    ] {
         assert!(
             all.contains(&format!("\n  {verb} ")),
             "{verb} is not in\n{all}"

@@ -114,6 +114,11 @@ impl Loader {
         }
     }
 
+    /// Who builds, to be asked about what it has built.
+    pub fn builder(&mut self) -> &mut Builder {
+        &mut self.builder
+    }
+
     /// Reads what is there now and builds a snapshot of it. Unchanged files are not parsed again.
     ///
     /// # Errors
@@ -455,6 +460,7 @@ impl ControlLoop {
             files,
             policies,
             quarantine: built.quarantine,
+            closed: built.closed,
         });
         self.past.push(past);
         self.in_force.notify_one();

@@ -12,6 +12,7 @@ mod connection;
 pub mod control;
 mod control_link;
 mod definitions;
+mod diagnosis;
 mod engine;
 mod events;
 mod flight;
@@ -36,7 +37,8 @@ mod watch;
 mod whole_file;
 mod worker;
 
-pub use build::{BuildError, Finding};
+pub use build::{BuildError, ExplainedPort, Finding};
+pub use diagnosis::{Diagnosis, Outcome, Question, Step, diagnose};
 pub use engine::ReloadError;
 pub use listen::BindError;
 pub use run::{Ready, Report, RunOptions, StartError, Stopped, check, run};

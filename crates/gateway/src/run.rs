@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     access::{Access, AccessLink},
-    build::{BuildError, Builder, Finding},
+    build::{BuildError, Builder, ExplainedPort, Finding},
     certificate_watch::CertificateWatch,
     certificates::StoreAccess,
     control::{ControlApi, QuarantineEntry, Readiness},
@@ -104,6 +104,8 @@ pub struct Report {
     pub quarantine: Vec<QuarantineEntry>,
     /// What each host and listen path would do.
     pub routes: Vec<portcullis_policy::ExplainedRoute>,
+    /// What each port asks of clients.
+    pub clients: Vec<ExplainedPort>,
     /// How the embedded store is; `None` when a Redis takes its place.
     pub store: Result<Option<Inspection>, StoreError>,
 }
@@ -124,6 +126,7 @@ pub fn check(config: &GatewayConfig) -> Result<Report, StartError> {
         findings: built.findings,
         quarantine: built.quarantine,
         routes: built.routes,
+        clients: built.clients,
     })
 }
 

@@ -6,8 +6,8 @@
 use std::{fmt::Display, io::Write};
 
 use portcullis_config::Severity;
-use portcullis_gateway::Report;
-use portcullis_policy::ExplainedRoute;
+use portcullis_gateway::{ExplainedPort, Report};
+use portcullis_policy::{Demand, ExplainedRoute};
 use portcullis_store::Inspection;
 
 use crate::{
@@ -35,6 +35,7 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
     let Report {
         findings,
         routes,
+        clients,
         store,
         ..
     } = portcullis_gateway::check(&loaded.config)?;
@@ -68,6 +69,7 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
 
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{}", table(&routes))?;
+    write!(stdout, "{}", client_certificates(&clients))?;
     if let Some(holder) = in_use {
         writeln!(
             stdout,
@@ -175,6 +177,37 @@ fn table(routes: &[ExplainedRoute]) -> String {
     }
     text.push('\n');
     text
+}
+
+/// What is asked of clients on every host, and enforced at every path, where anybody is asked.
+fn client_certificates(ports: &[ExplainedPort]) -> String {
+    let mut text = String::new();
+    for port in ports.iter().filter(|port| port.looks_at_clients()) {
+        for domain in &port.domains {
+            let asked = match (port.tls, domain.asked) {
+                (false, _) => "no handshake",
+                (true, Demand::Nothing) => "the handshake asks for nothing",
+                (true, Demand::Ask) => "the handshake asks for a certificate",
+                (true, Demand::Require) => "the handshake requires a trusted certificate",
+            };
+            let title = domain.title();
+            text.push_str(&format!(
+                "port {}, {title}: {asked} ({})\n",
+                port.port, domain.rule
+            ));
+            for api in &domain.apis {
+                let (path, name, id) = (&api.path, &api.name, &api.id);
+                text.push_str(&format!("  {path}  {name} ({id}): {}\n", api.enforced));
+            }
+            for weakness in &domain.weakened {
+                text.push_str(&format!("  weakened: {weakness}\n"));
+            }
+        }
+    }
+    match text.as_str() {
+        "" => text,
+        _ => format!("CLIENT CERTIFICATES\n{text}\n"),
+    }
 }
 
 #[cfg(test)]

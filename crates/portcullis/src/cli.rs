@@ -56,6 +56,19 @@ pub enum Command {
         Exits 0 when the gateway would start and serve every API, 1 otherwise."
     )]
     Check(CheckArguments),
+    /// Says what would become of a client with a certificate, or what a live server does
+    #[command(
+        long_about = "Says in plain words what would become of a client with a certificate, and the \
+        one thing to change where it would not pass.\n\n\
+        With --host it asks the configuration, offline: which domain decides, what the handshake asks for, \
+        whether the chain passes it and by which alert it would not, which API the path reaches and \
+        whether its list lets the client pass. It decides by the code of a running gateway. The \
+        certificate store is not looked into: ids of it count as unknown.\n\n\
+        With --connect it looks at a live server: versions, suite, group, certificates and their \
+        verification, ALPN, resumption, and whether it asks for a client certificate.\n\n\
+        Exits 0 when the client passes, or the server is good; 1 when not, or when it cannot be said."
+    )]
+    Doctor(DoctorArguments),
     /// Makes, reads and checks certificates, and manages those in the store of a gateway
     #[command(
         subcommand,
@@ -104,6 +117,41 @@ pub struct CheckArguments {
     /// Take warnings, such as unknown keys, for errors
     #[arg(long)]
     pub strict: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Configuration file [default: the first of tyk.conf, ~/.config/tyk/tyk.conf, /etc/tyk/tyk.conf]
+    #[arg(long, value_name = "FILE")]
+    pub conf: Option<PathBuf>,
+    /// The name the client asks for
+    #[arg(long, value_name = "NAME", required_unless_present = "connect")]
+    pub host: Option<String>,
+    /// The path it asks for
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub path: String,
+    /// The port it connects to [default: the main port]
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+    /// The client's certificate, with what it sends along; without it the client has none
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// Its private key, unless it is in the same file
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Looks at a live server instead
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["conf", "host", "path", "port"])]
+    pub connect: Option<String>,
+    /// The name to ask the live server for [default: HOST of --connect]
+    #[arg(long, value_name = "NAME", requires = "connect")]
+    pub servername: Option<String>,
+    /// Whom to trust [default: the system's authorities]
+    #[arg(long, value_name = "FILE", requires = "connect")]
+    pub ca: Option<PathBuf>,
+    /// For machines
+    #[arg(long)]
+    pub json: bool,
 }
 
 const AFTER_HELP: &str = "\

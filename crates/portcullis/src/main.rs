@@ -7,6 +7,7 @@ mod cert;
 mod check;
 mod cli;
 mod configuration;
+mod doctor;
 mod exit;
 mod gateway;
 mod logging;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Quickstart(arguments) => quickstart::run(arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Cert(command) => cert::run(&command),
         Command::Version => version::run(),
     };

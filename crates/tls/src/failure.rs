@@ -389,7 +389,7 @@ fn text(stack: &ErrorStack) -> String {
 }
 
 /// The name of an alert in RFC 8446.
-fn alert_name(alert: u8) -> &'static str {
+pub fn alert_name(alert: u8) -> &'static str {
     match alert {
         0 => "close_notify",
         10 => "unexpected_message",

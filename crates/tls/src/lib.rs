@@ -8,6 +8,7 @@
 //!   let in.
 //! - [`server`], [`tickets`]: accepting handshakes, resuming sessions.
 //! - [`client`], [`roots`]: handshakes with upstreams, and whom to trust.
+//! - [`probe`]: one look at a live server.
 //! - [`stream`](mod@stream), [`buffer`]: TLS over an asynchronous transport, without memory while idle.
 //! - [`offer`], [`negotiated`], [`failure`]: what a client offers, what a handshake agreed on, or why it
 //!   failed.
@@ -23,6 +24,7 @@ pub mod failure;
 pub mod negotiated;
 pub mod offer;
 pub mod policy;
+pub mod probe;
 pub mod roots;
 pub mod server;
 pub mod serving;

@@ -29,6 +29,14 @@ use crate::{
 /// thousands of authorities give up.
 const MOST_ANNOUNCED: usize = 32 * 1024;
 
+/// The APIs of a port.
+pub(super) struct Here<'a> {
+    pub(super) apis: Vec<&'a Arc<RunningApi>>,
+    pub(super) handshakes: Handshakes,
+    /// They relay bytes.
+    pub(super) raw: bool,
+}
+
 /// Who lets clients in on a port.
 struct Vouching {
     listed: HashSet<Fingerprint>,
@@ -140,6 +148,30 @@ impl Builder {
         })
     }
 
+    /// The APIs of a port, and what they want of handshakes.
+    pub(super) fn here<'a>(&self, port: u16, apis: &'a [Arc<RunningApi>]) -> Here<'a> {
+        let listen = &self.config.listen;
+        let apis: Vec<&Arc<RunningApi>> = apis
+            .iter()
+            .filter(|running| {
+                let api = &running.api;
+                api.active && api.listener.port.unwrap_or(listen.port) == port
+            })
+            .collect();
+        let raw = apis.iter().any(|running| running.is_raw());
+        let domains = listen.enable_custom_domains || raw;
+        let handshakes = Handshakes::of(apis.iter().map(|running| {
+            // A domain that binds no requests binds no handshakes.
+            let domain = running.api.domain.as_deref().filter(|_| domains);
+            (domain, treatment(running))
+        }));
+        Here {
+            apis,
+            handshakes,
+            raw,
+        }
+    }
+
     /// What handshakes on a port ask of clients.
     ///
     /// # Errors
@@ -151,20 +183,11 @@ impl Builder {
         findings: &mut Vec<Finding>,
     ) -> Result<Policies, BuildError> {
         let config = &self.config;
-        let here: Vec<&Arc<RunningApi>> = apis
-            .iter()
-            .filter(|running| {
-                let api = &running.api;
-                api.active && api.listener.port.unwrap_or(config.listen.port) == port
-            })
-            .collect();
-        let raw = here.iter().any(|running| running.is_raw());
-        let domains = config.listen.enable_custom_domains || raw;
-        let handshakes = Handshakes::of(here.iter().map(|running| {
-            // A domain that binds no requests binds no handshakes.
-            let domain = running.api.domain.as_deref().filter(|_| domains);
-            (domain, treatment(running))
-        }));
+        let Here {
+            apis: here,
+            handshakes,
+            raw,
+        } = self.here(port, apis);
 
         let control_port = config.listen.control_port.unwrap_or(config.listen.port);
         let control = port == control_port && !raw;
@@ -200,14 +223,10 @@ impl Builder {
                     vouching.add(list);
                 }
             }
-            let demand = demand.unwrap_or(Demand::Nothing);
-            match (quiet, demand) {
-                (false, Demand::Require) if downgraded => {
-                    vouching.policy(Demand::Ask, Manner::Telling, port)
-                }
-                (false, demand) => vouching.policy(demand, Manner::Telling, port),
-                (true, Demand::Require) => vouching.silent().policy(demand, Manner::Uniform, port),
-                (true, _) => vouching.silent().policy(Demand::Ask, Manner::Uniform, port),
+            let demand = in_force(demand.unwrap_or(Demand::Nothing), quiet, downgraded);
+            match quiet {
+                false => vouching.policy(demand, Manner::Telling, port),
+                true => vouching.silent().policy(demand, Manner::Uniform, port),
             }
         };
         // Without a name of its own the Control API is behind every name.
@@ -263,6 +282,15 @@ impl Builder {
             ));
         }
         Ok(policies)
+    }
+}
+
+/// What a handshake asks for, of what the APIs of a domain come to.
+pub(super) fn in_force(demand: Demand, quiet: bool, downgraded: bool) -> Demand {
+    match (quiet, demand) {
+        (false, Demand::Require) if downgraded => Demand::Ask,
+        (true, Demand::Nothing) => Demand::Ask,
+        (_, demand) => demand,
     }
 }
 
@@ -327,7 +355,8 @@ fn refused(place: &str, failure: &dyn std::fmt::Display) -> BuildError {
     }
 }
 
-fn treatment(running: &RunningApi) -> Treatment {
+/// How an API treats client certificates.
+pub(super) fn treatment(running: &RunningApi) -> Treatment {
     if running.clients.is_some() {
         Treatment::AllowList
     } else if running.api.authentication.takes_certificates() {

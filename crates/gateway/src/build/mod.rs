@@ -11,6 +11,7 @@
 
 mod clients;
 mod endpoints;
+mod explained;
 mod keys;
 mod serving;
 mod tls_settings;
@@ -32,8 +33,11 @@ use portcullis_store::token;
 use portcullis_tls::{CipherList, TicketKeys, VersionRange};
 use regex::Regex;
 
-pub use self::serving::Update;
 use self::{endpoints::Endpoints, serving::Served, tls_settings::TlsSettings};
+pub use self::{
+    explained::{Entries, ExplainedDomain, ExplainedPort, asked},
+    serving::Update,
+};
 use crate::{
     access::window::Window,
     certificates::{Certificates, ListedCertificates, StoreAccess},
@@ -86,6 +90,10 @@ pub struct Built {
     pub quarantine: Vec<QuarantineEntry>,
     /// What each host and listen path does, from a builder that explains.
     pub routes: Vec<ExplainedRoute>,
+    /// What each port asks of clients, from a builder that explains.
+    pub clients: Vec<ExplainedPort>,
+    /// Ids of APIs whose allow list lets nobody pass.
+    pub closed: Vec<String>,
     /// APIs that are served.
     pub served: usize,
     /// References to entries of the certificate store that cannot be used.
@@ -112,6 +120,7 @@ pub struct Builder {
     /// What the TLS settings made us say; said with every build.
     settled: Vec<Finding>,
     explains: bool,
+    explained: Vec<ExplainedPort>,
     generation: u64,
     policies: LoadedPolicies,
     /// Counters of APIs as a whole, which outlive snapshots.
@@ -157,6 +166,7 @@ impl Builder {
             places: HashMap::new(),
             settled: findings,
             explains: false,
+            explained: Vec::new(),
             generation: 0,
             policies: LoadedPolicies::default(),
             rates: HashMap::new(),
@@ -368,7 +378,16 @@ impl Builder {
             policies: self.policies.set.clone(),
             control_list: self.control_list.clone(),
         };
+        let is_closed = |api: &&Arc<RunningApi>| {
+            let list = api.clients.as_ref();
+            api.api.active && list.is_some_and(|list| list.allow_list().is_empty())
+        };
+        let closed = running.values().filter(is_closed);
+        let mut closed: Vec<String> = closed.map(|api| api.api.id.clone()).collect();
+        closed.sort_unstable();
         Ok(Built {
+            closed,
+            clients: std::mem::take(&mut self.explained),
             snapshot,
             findings,
             quarantine,
@@ -448,6 +467,10 @@ impl Builder {
             Protocol::Https | Protocol::Tls => Some(self.server(port, protocol, order, findings)?),
             Protocol::Http | Protocol::H2c | Protocol::Tcp => None,
         };
+        if self.explains {
+            let explained = self.explain_clients(port, tls.as_ref(), control, order);
+            self.explained.push(explained);
+        }
         let by_api = order.iter().map(|running| &running.api).any(|api| {
             api.listener.proxy_protocol
                 && api.listener.port.unwrap_or(self.config.listen.port) == port

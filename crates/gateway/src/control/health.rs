@@ -122,6 +122,7 @@ impl Health {
             Readiness::Ready => {
                 let mut components = self.components().await;
                 components.extend(quarantine(loaded));
+                components.extend(closed(loaded));
                 report("Tyk GW Ready", &components, headers)
             }
         }
@@ -207,6 +208,23 @@ fn quarantine(loaded: &LoadedSet) -> Option<Component> {
         name: "quarantine",
         status: Status::Warn,
         output: Some(reasons.join("\n")),
+        component_type: "system",
+        time: now(),
+    })
+}
+
+/// APIs whose allow list lets nobody pass, if there are any.
+fn closed(loaded: &LoadedSet) -> Option<Component> {
+    if loaded.closed.is_empty() {
+        return None;
+    }
+    Some(Component {
+        name: "allow_lists",
+        status: Status::Warn,
+        output: Some(format!(
+            "nobody can pass: no usable entry in the allow list of {}",
+            loaded.closed.join(", ")
+        )),
         component_type: "system",
         time: now(),
     })

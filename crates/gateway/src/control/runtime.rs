@@ -16,6 +16,8 @@ pub struct LoadedSet {
     pub policies: Arc<PolicySet>,
     /// APIs that answer 503, and files that could not become an API.
     pub quarantine: Vec<QuarantineEntry>,
+    /// Ids of APIs whose allow list lets nobody pass.
+    pub closed: Vec<String>,
 }
 
 /// One entry of the quarantine list.

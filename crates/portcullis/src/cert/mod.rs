@@ -5,11 +5,11 @@
 
 pub mod arguments;
 mod create;
-mod input;
+pub mod input;
 mod inspect;
 mod remote;
 mod verify;
-mod when;
+pub mod when;
 
 use std::{
     io::{self, Write},

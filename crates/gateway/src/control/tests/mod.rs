@@ -83,6 +83,7 @@ impl Loader {
             files: Arc::new(files),
             policies: policies.set,
             quarantine,
+            closed: Vec::new(),
         });
     }
 }
