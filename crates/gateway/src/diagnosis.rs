@@ -332,7 +332,7 @@ impl Case<'_> {
         let judged = judge(list.allow_list(), port.tls.is_some(), chain, at);
         let entries = self.builder.entries(&api.api, chain, at);
         let place = format!("client_certificates of API {}", api.api.id);
-        self.verdict(&place, stage, judged, entries);
+        self.verdict(&place, stage, judged, &entries);
     }
 
     fn control_api(&mut self, port: &Port) {
@@ -346,10 +346,10 @@ impl Case<'_> {
         let judged = judge(list.allow_list(), port.tls.is_some(), chain, at);
         let entries = self.builder.control_entries(chain, at);
         let place = "security.certificates.control_api";
-        self.verdict(place, Stage::ControlApi, judged, entries);
+        self.verdict(place, Stage::ControlApi, judged, &entries);
     }
 
-    fn verdict(&mut self, place: &str, stage: Stage, judged: Result<(), Barred>, entries: Entries) {
+    fn verdict(&mut self, place: &str, stage: Stage, judged: Result<(), Barred>, entries: &Entries) {
         let barred = match judged {
             Ok(()) => {
                 let by = entries.admits.as_deref().unwrap_or("its entries together");
