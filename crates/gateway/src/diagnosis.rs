@@ -349,7 +349,13 @@ impl Case<'_> {
         self.verdict(place, Stage::ControlApi, judged, &entries);
     }
 
-    fn verdict(&mut self, place: &str, stage: Stage, judged: Result<(), Barred>, entries: &Entries) {
+    fn verdict(
+        &mut self,
+        place: &str,
+        stage: Stage,
+        judged: Result<(), Barred>,
+        entries: &Entries,
+    ) {
         let barred = match judged {
             Ok(()) => {
                 let by = entries.admits.as_deref().unwrap_or("its entries together");
