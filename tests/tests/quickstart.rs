@@ -96,12 +96,24 @@ fn what_it_prints_can_be_pasted_and_answers_over_tls_through_the_gateway() {
     );
     assert_eq!(quickstart.paste("/streams/stream").lines().count(), 10);
     let apis: serde_json::Value = serde_json::from_str(&quickstart.paste("/tyk/apis")).unwrap();
-    assert_eq!(apis.as_array().map(Vec::len), Some(3));
+    assert_eq!(apis.as_array().map(Vec::len), Some(5));
     let made: serde_json::Value =
         serde_json::from_str(&quickstart.paste("/tyk/keys/demo-key")).unwrap();
     assert_eq!(made["status"], "ok");
     let keyed: serde_json::Value = serde_json::from_str(&quickstart.paste("/key/hello")).unwrap();
     assert_eq!(keyed["path"], "/hello");
+    let listed: serde_json::Value = serde_json::from_str(&quickstart.paste("/mtls/hello")).unwrap();
+    assert_eq!(listed["path"], "/hello");
+    assert!(quickstart.paste("/mtls/stranger").contains("not allowed"));
+    let stored = quickstart.paste("/tyk/certs");
+    assert!(stored.contains("Certificate added"), "{stored}");
+    let made = quickstart.paste("/tyk/keys/create");
+    assert!(made.contains("\"status\": \"ok\"") || made.contains("\"status\":\"ok\""), "{made}");
+    let owner: serde_json::Value =
+        serde_json::from_str(&quickstart.paste("/cert-auth/hello")).unwrap();
+    assert_eq!(owner["path"], "/hello");
+    let stranger = quickstart.paste("/cert-auth/stranger");
+    assert!(stranger.contains("disallowed"), "{stranger}");
 
     assert_eq!(quickstart.interrupt(), Some(0));
 }

@@ -5,7 +5,13 @@ use std::{fmt::Write, net::SocketAddr, path::Path};
 use super::place::Made;
 
 /// What was made, where it answers, and lines to paste.
-pub fn text(dir: &Path, made: &Made, base: &str, upstream: SocketAddr) -> String {
+pub fn text(
+    dir: &Path,
+    made: &Made,
+    base: &str,
+    upstream: SocketAddr,
+    client_id: &str,
+) -> String {
     let curl = match base.starts_with("https:") {
         true => format!(
             "curl --cacert {}",
@@ -17,6 +23,15 @@ pub fn text(dir: &Path, made: &Made, base: &str, upstream: SocketAddr) -> String
     let secret = format!(
         "-H \"X-Tyk-Authorization: $(sed -n 's/.*\"secret\": \"\\(.*\\)\".*/\\1/p' {conf})\""
     );
+    let file = |name: &str| quoted(&dir.join(name).display().to_string());
+    let pair = |name: &str| {
+        format!(
+            "--cert {} --key {}",
+            file(&format!("certs/{name}.pem")),
+            file(&format!("certs/{name}.key"))
+        )
+    };
+    let (client, stranger) = (pair("client"), pair("stranger"));
     let mut text = String::new();
     let mut line = |line: &str| {
         text.push_str(line);
@@ -72,6 +87,41 @@ pub fn text(dir: &Path, made: &Made, base: &str, upstream: SocketAddr) -> String
             "A request with that key; without it the answer is 401",
             format!("{curl} -H 'Authorization: demo-key' {base}/key/hello"),
         ),
+        (
+            "A client whose certificate is on the list of /mtls/",
+            format!("{curl} {client} {base}/mtls/hello"),
+        ),
+        (
+            "One whose certificate is not: 403",
+            format!("{curl} {stranger} {base}/mtls/stranger"),
+        ),
+        (
+            "Why that one is refused, in plain words; it asks nobody",
+            format!("portcullis doctor --conf {conf} --host localhost --path /mtls/ {stranger}"),
+        ),
+        (
+            "The client's certificate in the store",
+            format!(
+                "{curl} {secret} --data-binary @{} '{base}/tyk/certs?org_id=default'",
+                file("certs/client.pem")
+            ),
+        ),
+        (
+            "A key that is this certificate, which opens /cert-auth/",
+            format!(
+                "{curl} {secret} --data '{{\"org_id\": \"default\", \"certificate\": \"{client_id}\", \
+                 \"access_rights\": {{\"cert-auth\": {{\"api_id\": \"cert-auth\"}}}}}}' \
+                 {base}/tyk/keys/create"
+            ),
+        ),
+        (
+            "A request by its owner",
+            format!("{curl} {client} {base}/cert-auth/hello"),
+        ),
+        (
+            "One by somebody else: 401",
+            format!("{curl} {stranger} {base}/cert-auth/stranger"),
+        ),
     ] {
         line(&format!("  # {what}"));
         line(&format!("  {command}\n"));
@@ -104,12 +154,13 @@ mod tests {
             &Made::default(),
             "https://localhost:1",
             ([127, 0, 0, 1], 2).into(),
+            "id",
         );
         let commands: Vec<_> = text
             .lines()
             .filter(|line| line.starts_with("  curl "))
             .collect();
-        assert_eq!(commands.len(), 7);
+        assert_eq!(commands.len(), 13);
         for command in commands {
             assert!(
                 command.contains(r"--cacert '/tmp/it'\''s here/certs/ca.pem'"),
@@ -127,6 +178,7 @@ mod tests {
             &made,
             "http://localhost:1",
             ([127, 0, 0, 1], 2).into(),
+            "id",
         );
         assert!(
             text.contains("  kept as it is:\n    tyk.conf: kept\n"),

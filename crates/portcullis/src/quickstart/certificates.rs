@@ -1,4 +1,5 @@
-//! The development certificates: a CA, a server pair for localhost, a client pair.
+//! The development certificates: a CA, a server pair for localhost, a client pair that the sample APIs
+//! let pass, and one that they do not.
 //!
 //! Invariants:
 //! - A pair that is there and valid is never touched, whoever made it.
@@ -13,7 +14,7 @@ use std::{
 };
 
 use portcullis_pki::{
-    CertificateFacts,
+    CertificateFacts, Fingerprint,
     file::write_private,
     make::{Algorithm, MakeError, Pair, make_ca, make_client, make_server},
     pem::{Bundle, PemError},
@@ -24,6 +25,7 @@ use super::place::{self, Made, PlaceError};
 const CA: &str = "ca";
 const SERVER: &str = "server";
 const CLIENT: &str = "client";
+const STRANGER: &str = "stranger";
 
 const CA_DAYS: u32 = 3650;
 /// The longest a browser accepts of a server certificate.
@@ -94,7 +96,7 @@ impl CertificateError {
     }
 }
 
-/// Makes sure that `directory` holds the three pairs.
+/// Makes sure that `directory` holds all pairs.
 ///
 /// # Errors
 /// [`CertificateError`]; what was there is as it was.
@@ -107,7 +109,12 @@ pub fn ensure(directory: &Path, made: &mut Made) -> Result<(), CertificateError>
             SERVER,
             "server certificate for localhost, 127.0.0.1 and ::1",
         ),
-        File::of(directory, CLIENT, "client certificate"),
+        File::of(directory, CLIENT, "client certificate that /mtls/ lets pass"),
+        File::of(
+            directory,
+            STRANGER,
+            "client certificate that nothing lets pass",
+        ),
     ];
     let (authority, new_authority) = match ca.read()? {
         Found::Valid(authority) => {
@@ -151,7 +158,8 @@ pub fn ensure(directory: &Path, made: &mut Made) -> Result<(), CertificateError>
                 let names = ["localhost", "127.0.0.1", "::1"];
                 make_server(&authority, &names, Algorithm::P256, PAIR_DAYS)?
             }
-            _ => make_client(&authority, "quickstart client", Algorithm::P256, PAIR_DAYS)?,
+            CLIENT => make_client(&authority, "quickstart client", Algorithm::P256, PAIR_DAYS)?,
+            _ => make_client(&authority, "quickstart stranger", Algorithm::P256, PAIR_DAYS)?,
         })?;
         match found {
             Found::Nothing => made.add(pair.title()),
@@ -253,6 +261,23 @@ impl<'a> File<'a> {
     }
 }
 
+/// The id of the client pair in the certificate store of an organisation.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn client_id(directory: &Path, organisation: &str) -> Result<String, CertificateError> {
+    let client = File::of(directory, CLIENT, "");
+    match client.read()? {
+        Found::Valid(pair) => {
+            let print = Fingerprint::of(&pair.certificate).map_err(MakeError::from)?;
+            Ok(format!("{organisation}{print}"))
+        }
+        Found::Nothing | Found::Expired => Err(CertificateError::Mismatch {
+            path: client.certificate(),
+        }),
+    }
+}
+
 /// Unix seconds.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -307,7 +332,7 @@ mod tests {
         );
         let mut made = Made::default();
         ensure(root.path(), &mut made).unwrap();
-        assert_eq!(made.renewed().count(), 3);
+        assert_eq!(made.renewed().count(), 4);
     }
 
     #[test]

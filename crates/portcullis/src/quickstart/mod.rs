@@ -84,9 +84,11 @@ pub fn run(arguments: QuickstartArguments) -> Result<Exit, Failure> {
     let loaded = configuration::load(Some(&dir.join("tyk.conf")), port)?;
     let upstream = demo.serve().map_err(QuickstartError::from)?;
 
+    let client_id =
+        certificates::client_id(&dir.join("certs"), "default").map_err(QuickstartError::from)?;
     let ready = move |ready: Ready| {
         let base = base_url(&ready);
-        let text = announce::text(&dir, &made, &base, upstream);
+        let text = announce::text(&dir, &made, &base, upstream, &client_id);
         // Without a standard output there is nobody to read it, and the gateway runs.
         let _ = io::stdout().lock().write_all(text.as_bytes());
         if let Some(file) = &once_ready
@@ -161,7 +163,7 @@ mod tests {
         assert!(!loaded.config.secret_is_default());
         assert_eq!(loaded.config.listen.port, 8443);
         assert_eq!(made.renewed().count(), 0);
-        for name in ["ca", "server", "client"] {
+        for name in ["ca", "server", "client", "stranger"] {
             let key = dir.join(format!("certs/{name}.key"));
             assert_eq!(
                 fs::metadata(key).unwrap().permissions().mode() & 0o777,
@@ -179,7 +181,7 @@ mod tests {
             })
             .collect();
         let parsed = portcullis_apidef::parse_files(&sources);
-        assert_eq!(parsed.len(), 3);
+        assert_eq!(parsed.len(), 5);
         for file in &parsed {
             let definition = file.result.as_ref().unwrap();
             assert_eq!(definition.warnings, [], "{}", file.name);

@@ -1,7 +1,7 @@
 //! `tyk.conf` and the sample APIs of a new directory.
 //!
-//! Two definitions are Classic, one is OAS, so that both can be looked at and changed. One of them
-//! asks for a key.
+//! Most definitions are Classic, one is OAS, so that both can be looked at and changed. One asks for a key,
+//! one for a listed client certificate, one for a client certificate that belongs to a key.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -37,6 +37,16 @@ pub fn ensure(
             "apps/key.json",
             "Classic definition of /key/, which asks for a key",
             key(upstream),
+        ),
+        (
+            "apps/mtls.json",
+            "Classic definition of /mtls/, whose allow list has certs/client.pem",
+            mtls(upstream),
+        ),
+        (
+            "apps/cert-auth.json",
+            "Classic definition of /cert-auth/, where a certificate stands for a key",
+            cert_auth(upstream),
         ),
     ];
     place::directory(&dir.join("apps"))?;
@@ -118,6 +128,25 @@ fn key(upstream: SocketAddr) -> Value {
     definition["use_keyless"] = false.into();
     definition["use_standard_auth"] = true.into();
     definition["proxy"]["listen_path"] = "/key/".into();
+    definition
+}
+
+fn mtls(upstream: SocketAddr) -> Value {
+    let mut definition = echo(upstream);
+    definition["name"] = "Mutual TLS".into();
+    definition["api_id"] = "mtls".into();
+    definition["use_mutual_tls_auth"] = true.into();
+    definition["client_certificates"] = json!(["certs/client.pem"]);
+    definition["proxy"]["listen_path"] = "/mtls/".into();
+    definition
+}
+
+fn cert_auth(upstream: SocketAddr) -> Value {
+    let mut definition = key(upstream);
+    definition["name"] = "Certificate Auth".into();
+    definition["api_id"] = "cert-auth".into();
+    definition["auth_configs"] = json!({"authToken": {"use_certificate": true}});
+    definition["proxy"]["listen_path"] = "/cert-auth/".into();
     definition
 }
 
