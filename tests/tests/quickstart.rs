@@ -57,6 +57,23 @@ impl Quickstart {
         String::from_utf8(ran.stdout).unwrap()
     }
 
+    /// What the printed doctor says, of somebody it does not let pass.
+    fn doctor(&self) -> String {
+        let mut lines = self.printed.lines().map(str::trim);
+        let line = lines.find(|line| line.starts_with("portcullis doctor "));
+        let arguments = line.expect("a doctor line").trim_start_matches("portcullis ");
+        let program = program::program().display();
+        let ran = Command::new("sh")
+            .arg("-c")
+            .arg(format!("'{program}' {arguments}"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert_eq!(ran.status.code(), Some(1), "{said}{complaint}");
+        said
+    }
+
     fn interrupt(mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.process), Signal::INT).unwrap();
         let mut status = None;
@@ -105,6 +122,8 @@ fn what_it_prints_can_be_pasted_and_answers_over_tls_through_the_gateway() {
     let listed: serde_json::Value = serde_json::from_str(&quickstart.paste("/mtls/hello")).unwrap();
     assert_eq!(listed["path"], "/hello");
     assert!(quickstart.paste("/mtls/stranger").contains("not allowed"));
+    let said = quickstart.doctor();
+    assert!(said.contains("403") && said.contains("quickstart stranger"), "{said}");
     let stored = quickstart.paste("/tyk/certs");
     assert!(stored.contains("Certificate added"), "{stored}");
     let made = quickstart.paste("/tyk/keys/create");
