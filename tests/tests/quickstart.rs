@@ -61,7 +61,9 @@ impl Quickstart {
     fn doctor(&self) -> String {
         let mut lines = self.printed.lines().map(str::trim);
         let line = lines.find(|line| line.starts_with("portcullis doctor "));
-        let arguments = line.expect("a doctor line").trim_start_matches("portcullis ");
+        let arguments = line
+            .expect("a doctor line")
+            .trim_start_matches("portcullis ");
         let program = program::program().display();
         let ran = Command::new("sh")
             .arg("-c")
@@ -123,11 +125,17 @@ fn what_it_prints_can_be_pasted_and_answers_over_tls_through_the_gateway() {
     assert_eq!(listed["path"], "/hello");
     assert!(quickstart.paste("/mtls/stranger").contains("not allowed"));
     let said = quickstart.doctor();
-    assert!(said.contains("403") && said.contains("quickstart stranger"), "{said}");
+    assert!(
+        said.contains("403") && said.contains("quickstart stranger"),
+        "{said}"
+    );
     let stored = quickstart.paste("/tyk/certs");
     assert!(stored.contains("Certificate added"), "{stored}");
     let made = quickstart.paste("/tyk/keys/create");
-    assert!(made.contains("\"status\": \"ok\"") || made.contains("\"status\":\"ok\""), "{made}");
+    assert!(
+        made.contains("\"status\": \"ok\"") || made.contains("\"status\":\"ok\""),
+        "{made}"
+    );
     let owner: serde_json::Value =
         serde_json::from_str(&quickstart.paste("/cert-auth/hello")).unwrap();
     assert_eq!(owner["path"], "/hello");

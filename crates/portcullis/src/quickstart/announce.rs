@@ -5,13 +5,7 @@ use std::{fmt::Write, net::SocketAddr, path::Path};
 use super::place::Made;
 
 /// What was made, where it answers, and lines to paste.
-pub fn text(
-    dir: &Path,
-    made: &Made,
-    base: &str,
-    upstream: SocketAddr,
-    client_id: &str,
-) -> String {
+pub fn text(dir: &Path, made: &Made, base: &str, upstream: SocketAddr, client_id: &str) -> String {
     let curl = match base.starts_with("https:") {
         true => format!(
             "curl --cacert {}",

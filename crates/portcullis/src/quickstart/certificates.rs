@@ -109,7 +109,11 @@ pub fn ensure(directory: &Path, made: &mut Made) -> Result<(), CertificateError>
             SERVER,
             "server certificate for localhost, 127.0.0.1 and ::1",
         ),
-        File::of(directory, CLIENT, "client certificate that /mtls/ lets pass"),
+        File::of(
+            directory,
+            CLIENT,
+            "client certificate that /mtls/ lets pass",
+        ),
         File::of(
             directory,
             STRANGER,
@@ -159,7 +163,12 @@ pub fn ensure(directory: &Path, made: &mut Made) -> Result<(), CertificateError>
                 make_server(&authority, &names, Algorithm::P256, PAIR_DAYS)?
             }
             CLIENT => make_client(&authority, "quickstart client", Algorithm::P256, PAIR_DAYS)?,
-            _ => make_client(&authority, "quickstart stranger", Algorithm::P256, PAIR_DAYS)?,
+            _ => make_client(
+                &authority,
+                "quickstart stranger",
+                Algorithm::P256,
+                PAIR_DAYS,
+            )?,
         })?;
         match found {
             Found::Nothing => made.add(pair.title()),
