@@ -176,8 +176,7 @@ pub(crate) fn classic(root: &Node<'_, '_>) -> Vec<EventHandler> {
                     target: meta.at("target_path").string().to_owned(),
                     headers: pairs(meta.at("header_map").text_members()),
                     template: optional(meta.at("template_path").string()),
-                    cooldown: duration(&meta.at("event_timeout"))
-                        .or_else(|| duration(&meta.at("cooldown_period"))),
+                    cooldown: duration(&meta.at("event_timeout")),
                 }),
                 kind => {
                     unheard.kinds.insert(kind);

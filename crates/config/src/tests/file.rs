@@ -348,3 +348,24 @@ fn a_key_cannot_break_out_of_its_line() {
     let long = Site::with(&format!("{{\"{}\": 1}}", "x".repeat(100_000))).warning();
     assert!(long.to_string().len() < 1000);
 }
+
+#[test]
+fn zero_in_the_certificate_monitor_means_the_default_and_there_is_no_floor() {
+    let with = |days: u32, check: u64, event: u64| {
+        let text = format!(
+            r#"{{"security": {{"certificate_expiry_monitor": {{"warning_threshold_days": {days},
+                "check_cooldown_seconds": {check}, "event_cooldown_seconds": {event}}}}}}}"#
+        );
+        let loaded = Site::with(&text).load().expect("right");
+        assert_eq!(loaded.warnings, []);
+        let monitor = loaded.config.security.expiry_monitor;
+        let seconds = (monitor.check_cooldown, monitor.event_cooldown);
+        (
+            monitor.warning_threshold_days,
+            seconds.0.as_secs(),
+            seconds.1.as_secs(),
+        )
+    };
+    assert_eq!(with(0, 0, 0), (30, 3600, 86_400));
+    assert_eq!(with(60, 1, 2), (60, 1, 2));
+}

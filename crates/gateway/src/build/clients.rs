@@ -91,7 +91,7 @@ impl Builder {
     ) -> Result<Arc<ClientList>, String> {
         self.listed.prepare(references.iter().copied());
         let mut entries = AllowListBuilder::default();
-        let mut watched = Vec::new();
+        let mut named = Vec::new();
         for reference in references {
             let found = self.listed.of_reference(reference);
             let name = match Reference::classify(reference) {
@@ -118,7 +118,7 @@ impl Builder {
                 )),
                 Some(Failure::StoreAway) | None => {}
             }
-            watched.extend(found.key.iter().flat_map(|key| Watched::of(key.as_slice())));
+            named.extend(found.key.clone());
             if let Some(certificates) = found.key
                 && !entries.entry(certificates.as_slice())
             {
@@ -141,7 +141,8 @@ impl Builder {
         Ok(match self.lists.get(owner) {
             Some(before) if before.allow_list().digest() == list.digest() => before.clone(),
             _ => {
-                let list = Arc::new(ClientList::new(list, watched));
+                let watched = named.iter().flat_map(|entry| Watched::of(entry.as_slice()));
+                let list = Arc::new(ClientList::new(list, watched.collect()));
                 self.lists.insert(owner.to_owned(), list.clone());
                 list
             }

@@ -103,3 +103,52 @@ impl Deliveries {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use portcullis_apidef::{EventKind, parse_classic};
+    use portcullis_config::BasePaths;
+    use portcullis_store::Embedded;
+    use serde_json::json;
+
+    use super::*;
+    use crate::observe::Registry;
+
+    /// On a runtime of one thread nobody takes from the queue before the test awaits.
+    #[tokio::test]
+    async fn what_finds_no_room_is_dropped_and_counted_and_nobody_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::Embedded(Embedded::open(dir.path()).unwrap());
+        // It accepts no connection and gives no answer.
+        let receiver = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = format!("http://{}/", receiver.local_addr().unwrap());
+        let definition = json!({
+            "api_id": "a", "use_keyless": true,
+            "proxy": {"listen_path": "/", "target_url": "http://up.test"},
+            "event_handlers": {"events": {"CertificateExpired": [
+                {"handler_name": "eh_web_hook_handler",
+                 "handler_meta": {"method": "POST", "target_path": target}},
+            ]}},
+        });
+        let api = parse_classic(definition.to_string().as_bytes())
+            .unwrap()
+            .api;
+        let base = BasePaths {
+            working_dir: dir.path().to_owned(),
+            config_dir: dir.path().to_owned(),
+        };
+        let handlers = Handlers::prepare(&api, &base, &mut Vec::new());
+        let registry = Registry::new("1");
+        let caller = Arc::new(Caller::new(engine, None));
+        let deliveries = Deliveries::calling(caller, registry.events());
+        for _ in 0..WAITING + 3 {
+            deliveries.fire(Event::sample(EventKind::CertificateExpired), &handlers);
+        }
+        let page = registry.render();
+        let name = "portcullis_event_deliveries_total";
+        let dropped = format!("{name}{{handler=\"webhook\",outcome=\"dropped\"}} 3\n");
+        assert!(page.contains(&dropped), "{page}");
+    }
+}

@@ -51,6 +51,9 @@ impl Event {
         now: i64,
     ) -> Option<Self> {
         let left = certificate.not_after.saturating_sub(now);
+        if left > i64::from(threshold) * DAY {
+            return None;
+        }
         let hours = left.unsigned_abs() / HOUR.unsigned_abs();
         let (days, hours) = (hours / 24, hours % 24);
         let span = match (days, hours) {
@@ -59,15 +62,11 @@ impl Event {
             (days, hours) => format!("{days} days and {hours} hours"),
         };
         let name = &certificate.name;
-        let (kind, message) = if left <= 0 {
-            let message = format!("Certificate {name} is expired since {span}");
-            (EventKind::CertificateExpired, message)
-        } else if left <= i64::from(threshold) * DAY {
-            let message = format!("Certificate {name} is expiring in {span}");
-            (EventKind::CertificateExpiringSoon, message)
-        } else {
-            return None;
+        let (kind, verb) = match left {
+            ..=0 => (EventKind::CertificateExpired, "expired since"),
+            _ => (EventKind::CertificateExpiringSoon, "expiring in"),
         };
+        let message = format!("Certificate {name} is {verb} {span}");
         Some(Self {
             kind,
             message,

@@ -211,9 +211,11 @@ fn field(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
 
 /// A template that can be used for a kind of event.
 fn template(path: &Path, event: EventKind) -> Result<Template, String> {
-    let size = fs::metadata(path).map(|metadata| metadata.len());
-    let size = size.map_err(|error| format!("it cannot be read: {error}"))?;
-    if size > LARGEST_TEMPLATE {
+    let about = fs::metadata(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    if !about.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    if about.len() > LARGEST_TEMPLATE {
         return Err(format!("it is larger than {LARGEST_TEMPLATE} bytes"));
     }
     let text = fs::read_to_string(path).map_err(|error| format!("it cannot be read: {error}"))?;

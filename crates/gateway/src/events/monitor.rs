@@ -14,7 +14,9 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use portcullis_apidef::EventKind;
 use portcullis_config::ExpiryMonitor as Settings;
+use portcullis_pki::Fingerprint;
 use portcullis_store::{Engine, StoreError};
 use tokio::{sync::Notify, time::MissedTickBehavior};
 
@@ -87,11 +89,11 @@ impl ExpiryMonitor {
         let mut lists = in_use.iter();
         while let Some(entry) = lists.next() {
             for certificate in entry.list.watched() {
+                let event = Event::of_client(certificate, &entry.api_id, self.threshold, now);
+                let Some(event) = event else { continue };
                 if !seen.insert(certificate.fingerprint) {
                     continue;
                 }
-                let event = Event::of_client(certificate, &entry.api_id, self.threshold, now);
-                let Some(event) = event else { continue };
                 let looked = self.consider(certificate.fingerprint, event, entry, now);
                 if let Err(error) = looked.await {
                     self.postpone(&error);
@@ -107,7 +109,7 @@ impl ExpiryMonitor {
     /// Tells of a certificate unless that is too soon.
     async fn consider(
         &mut self,
-        id: portcullis_pki::Fingerprint,
+        id: Fingerprint,
         event: Event,
         entry: &InUse,
         now: i64,
@@ -117,10 +119,8 @@ impl ExpiryMonitor {
         }
         if self.cooldowns.may_be_told(id, now).await? {
             let said = match event.kind {
-                portcullis_apidef::EventKind::CertificateExpired => "certificate expired",
-                portcullis_apidef::EventKind::CertificateExpiringSoon => {
-                    "certificate expiring soon"
-                }
+                EventKind::CertificateExpired => "certificate expired",
+                EventKind::CertificateExpiringSoon => "certificate expiring soon",
             };
             tracing::warn!(
                 prefix = "certificates",
@@ -177,10 +177,7 @@ mod tests {
 
     use portcullis_apidef::parse_classic;
     use portcullis_config::BasePaths;
-    use portcullis_pki::{
-        Fingerprint,
-        make::{Algorithm, make_ca, make_client},
-    };
+    use portcullis_pki::make::{Algorithm, make_ca, make_client};
     use portcullis_policy::AllowListBuilder;
     use portcullis_store::Embedded;
     use serde_json::json;

@@ -16,6 +16,9 @@ use super::event::{Event, Value};
 /// The one layout of dates that `Format` may ask for: how they are written anyway.
 const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
 
+/// How deep choices may be within choices.
+const DEEPEST: usize = 32;
+
 /// A template that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
@@ -51,6 +54,9 @@ pub enum TemplateError {
     /// `if` without `end`.
     #[error("line {0}: `if` has no `end`")]
     Unended(usize),
+    /// More choices within choices than anybody writes.
+    #[error("line {0}: `if` within `if` more than {DEEPEST} deep")]
+    Deep(usize),
     /// The event has no such value.
     #[error("`.{path}` is no value of {event} events")]
     NoSuchValue {
@@ -86,7 +92,11 @@ impl Template {
     /// # Errors
     /// [`TemplateError`] with the first place that is not understood.
     pub fn read(text: &str, escape: Escape) -> Result<Self, TemplateError> {
-        let mut reader = Reader { text, offset: 0 };
+        let mut reader = Reader {
+            text,
+            offset: 0,
+            depth: 0,
+        };
         let (parts, ending) = reader.parts()?;
         match ending {
             None => Ok(Self { parts, escape }),
@@ -179,6 +189,7 @@ impl Escape {
 struct Reader<'t> {
     text: &'t str,
     offset: usize,
+    depth: usize,
 }
 
 /// What ends a list of parts: `else …` or `end`.
@@ -277,6 +288,10 @@ impl<'t> Reader<'t> {
 
     /// From an `if` to its `end`.
     fn choice(&mut self, first: &str, action: &str, at: usize) -> Result<Part, TemplateError> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(TemplateError::Deep(self.line(at)));
+        }
         let mut arms = Vec::new();
         let read = condition(first).ok_or_else(|| self.unsupported(at, action))?;
         let mut next = read;
@@ -287,7 +302,10 @@ impl<'t> Reader<'t> {
             let ending = ending.ok_or_else(|| TemplateError::Unended(self.line(at)))?;
             let words: Vec<&str> = ending.action.splitn(3, char::is_whitespace).collect();
             next = match words[..] {
-                ["end"] => return Ok(Part::Choice(arms)),
+                ["end"] => {
+                    self.depth -= 1;
+                    return Ok(Part::Choice(arms));
+                }
                 ["else"] if !last => Condition::Always,
                 ["else", "if", arguments] if !last => condition(arguments)
                     .ok_or_else(|| self.unsupported(ending.at, ending.action))?,
@@ -465,5 +483,9 @@ mod tests {
             let error = json(text).expect_err(text).to_string();
             assert!(error.contains(said), "{text}: {error}");
         }
+        let deep = |depth: usize| "{{if .Type}}".repeat(depth) + &"{{end}}".repeat(depth);
+        assert_eq!(json(&deep(DEEPEST)).unwrap(), "");
+        let error = json(&deep(100_000)).unwrap_err();
+        assert_eq!(error, TemplateError::Deep(1));
     }
 }
