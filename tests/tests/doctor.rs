@@ -307,7 +307,7 @@ fn check_tells_what_is_asked_what_is_enforced_and_what_weakens_it() {
     let told = &ended.output;
     for line in [
         "mixed.test: the handshake asks for a certificate (some of its APIs have an allow list)",
-        "/a/  a (a): allow list: 1 certificates, 0 authorities",
+        "/a/  a (a): allow list: 1 certificate, 0 authorities",
         "/open/  open (open): open",
         "weakened: open without an allow list turns requiring into asking",
         "strict.test: the handshake requires a trusted certificate (all its APIs have an allow list)",

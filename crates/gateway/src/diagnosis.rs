@@ -197,6 +197,10 @@ impl Case<'_> {
                 "no API is bound to `{}`: what holds for unknown names counts",
                 self.host
             ),
+            [domain] if domain.name.is_empty() => format!(
+                "no domain fits `{}`, so APIs without one decide: {}",
+                self.host, domain.rule
+            ),
             [domain] => format!(
                 "{} decides for `{}`: {}",
                 domain.title(),

@@ -259,8 +259,9 @@ fn explain_api(running: &RunningApi) -> ExplainedApi {
                 .filter(|facts| list.listed().contains(&facts.fingerprint));
             let leaves = list.listed().len().saturating_sub(both.count());
             format!(
-                "allow list: {leaves} certificates, {} authorities",
-                authorities.len()
+                "allow list: {}, {}",
+                counted(leaves, "certificate", "certificates"),
+                counted(authorities.len(), "authority", "authorities")
             )
         }
         None if treatment(running) == Treatment::Session => "the certificate's key".to_owned(),
@@ -273,6 +274,11 @@ fn explain_api(running: &RunningApi) -> ExplainedApi {
         enforced,
         closed: list.is_some_and(|list| list.is_empty()),
     }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    let what = if count == 1 { one } else { many };
+    format!("{count} {what}")
 }
 
 /// What a policy asks for, in words.

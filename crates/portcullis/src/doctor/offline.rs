@@ -29,7 +29,10 @@ pub fn examine(
             let name = portcullis_pki::names::distinguished_name(leaf.subject_name());
             let along = client.certificates.len() - 1;
             let print = client.chain.fingerprint();
-            format!("the client presents {name} ({print}) and {along} certificates along with it")
+            match along {
+                0 => format!("the client presents {name} ({print}) and nothing along with it"),
+                _ => format!("the client presents {name} ({print}) and {along} more along with it"),
+            }
         }
     };
     diagnosis.steps.insert(
