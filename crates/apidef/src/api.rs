@@ -14,6 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::authentication::{Authentication, Limits, SessionLifetime};
+use crate::client_rules::ClientRules;
 use crate::events::EventHandler;
 
 /// An API as the gateway runs it.
@@ -58,6 +59,8 @@ pub struct Api {
     /// References of the client certificates that may pass, in a definition that has an allow list.
     /// An empty list lets nobody pass.
     pub client_certificates: Option<Vec<String>>,
+    /// Typed entries of that list.
+    pub client_rules: ClientRules,
     /// What the upstream is told of the certificate of a client that passed.
     pub client_identity: ClientIdentity,
     /// Who is told what happens to it.
@@ -100,6 +103,7 @@ impl fmt::Debug for Api {
                 "client_certificates",
                 &self.client_certificates.as_ref().map(Vec::len),
             )
+            .field("client_rules", &self.client_rules)
             .field("client_identity", &self.client_identity)
             .field("event_handlers", &self.event_handlers)
             .field("authentication", &self.authentication)

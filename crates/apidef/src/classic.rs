@@ -30,7 +30,11 @@ pub(crate) const TYK_REASONS: [&str; 2] = [DUPLICATE_DATA_SOURCE, NO_WEIGHTED_TA
 /// are none. `fallback_id` names an API whose definition does not.
 pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api> {
     let mut facts = Facts::default();
+    let ours = root.at("portcullis");
     let client_certificates = access::client_certificates(root, &mut facts);
+    let client_rules = crate::client_rules::read(&ours, &mut facts);
+    // Typed entries are a list of their own: whoever has some has an allow list.
+    let client_certificates = client_certificates.or_else(|| client_rules.is_some().then(Vec::new));
     access::read(root, &mut facts);
     let authentication = authentication::authentication(root, &mut facts);
     let timeouts = versions::read(root, &mut facts);
@@ -45,7 +49,6 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     let domain_name = domain(&root.at("domain"), root.at("domain").string());
     let mut server_certificates = root.at("certificates").strings();
     server_certificates.extend(root.at("certificate_pairs").strings());
-    let ours = root.at("portcullis");
     facts.extra(
         crate::ours::renegotiates(&ours),
         "renegotiation with the upstream",
@@ -78,6 +81,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         endpoint_timeouts: timeouts.endpoints,
         do_not_track: root.at("do_not_track").bool(),
         client_certificates,
+        client_rules: client_rules.unwrap_or_default(),
         client_identity: crate::ours::client_identity(&ours),
         event_handlers: crate::events::classic(root),
         authentication,

@@ -26,6 +26,7 @@
 mod api;
 mod authentication;
 mod classic;
+mod client_rules;
 pub mod control;
 mod document;
 mod duration;
@@ -49,6 +50,7 @@ pub use api::*;
 pub use authentication::{
     Authentication, Basic, Identity, Limits, Methods, Places, Rate, SessionLifetime,
 };
+pub use client_rules::{CertificateReference, ClientMatch, ClientRule, ClientRules};
 pub use document::{Document, Format, ParsedDefinition, parse_classic, parse_oas};
 pub use events::{EventAction, EventHandler, EventKind, Webhook, WebhookMethod};
 pub use place::Place;

@@ -38,7 +38,11 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         return None;
     }
     let mut facts = Facts::default();
+    let ours = root.at("x-portcullis");
     let client_certificates = access::client_certificates(&extension, &mut facts);
+    let client_rules = crate::client_rules::read(&ours, &mut facts);
+    // Typed entries are a list of their own: whoever has some has an allow list.
+    let client_certificates = client_certificates.or_else(|| client_rules.is_some().then(Vec::new));
     access::read(root, &extension, &mut facts);
     let authentication = authentication::authentication(root, &extension.at("server"), &mut facts);
     let endpoint_timeouts = operations::read(root, &extension, &mut facts);
@@ -46,7 +50,6 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     let info = extension.at("info");
     let state = info.at("state");
     let server = extension.at("server");
-    let ours = root.at("x-portcullis");
     facts.extra(
         crate::ours::renegotiates(&ours),
         "renegotiation with the upstream",
@@ -90,6 +93,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
             .at("enabled")
             .bool_or(true),
         client_certificates,
+        client_rules: client_rules.unwrap_or_default(),
         client_identity: crate::ours::client_identity(&ours),
         event_handlers: crate::events::oas(&server),
         authentication,

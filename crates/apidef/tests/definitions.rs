@@ -1180,6 +1180,22 @@ fn protections_are_found_whatever_the_case_of_their_names() {
     }
 }
 
+/// Typed entries are an allow list by themselves, also where the plain one is switched off.
+#[test]
+fn typed_entries_of_an_allow_list_are_read_in_both_formats() {
+    let ours = json!({"client_certificates": [{"match": "dns:a.test"}],
+        "client_certificate_authorities": ["ca.pem"]});
+    let off = with(classic(), "/use_mutual_tls_auth", json!(false));
+    let classic = read_classic(&with(off, "/portcullis", ours.clone())).api;
+    let oas = read_oas(&with(oas(), "/x-portcullis", ours)).api;
+    for api in [classic, oas] {
+        assert_eq!(api.client_certificates, Some(Vec::new()));
+        assert_eq!(api.client_rules.entries.len(), 1);
+        assert_eq!(api.client_rules.vouching.len(), 1);
+        assert_eq!(api.named_certificates.len(), 1);
+    }
+}
+
 /// An allow list is on unless it is switched off, whatever the case of its name; an empty one is one.
 #[test]
 fn an_allow_list_of_client_certificates_is_read_and_never_overlooked() {

@@ -101,6 +101,12 @@ pub enum Barred {
     /// The certificate is listed and before its validity.
     #[error("Certificate is not yet valid")]
     NotYetValid,
+    /// The entry that lists it has ended.
+    #[error("Certificate is no longer allowed")]
+    EntryOver,
+    /// The entry that lists it has not begun.
+    #[error("Certificate is not allowed yet")]
+    EntryAhead,
     /// No entry lets it pass.
     #[error("Certificate with SHA256 {0} not allowed")]
     NotAllowed(Fingerprint),
@@ -235,6 +241,8 @@ impl Barred {
         match refused {
             NotAllowed::Expired => Self::Expired,
             NotAllowed::NotYetValid => Self::NotYetValid,
+            NotAllowed::EntryOver => Self::EntryOver,
+            NotAllowed::EntryAhead => Self::EntryAhead,
             NotAllowed::NotListed(_) => Self::NotAllowed(chain.fingerprint()),
         }
     }

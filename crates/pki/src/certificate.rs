@@ -27,6 +27,12 @@ impl Fingerprint {
         Ok(Fingerprint(bytes))
     }
 
+    /// A fingerprint that is known already.
+    #[must_use]
+    pub fn of_bytes(bytes: [u8; 32]) -> Fingerprint {
+        Fingerprint(bytes)
+    }
+
     /// The fingerprint of a certificate given as DER.
     pub fn of_der(der: &[u8]) -> Fingerprint {
         Fingerprint(sha256(der))

@@ -1,7 +1,7 @@
 //! Whom a handshake that requires a client certificate lets in.
 //!
-//! A listed certificate is trusted for itself, whoever issued it; a listed authority for what it
-//! issued. Both are looked at by [`portcullis_pki::trust`].
+//! A listed certificate is trusted for itself, whoever issued it, and so is whatever has a listed key;
+//! a listed authority for what it issued. All are looked at by [`portcullis_pki::trust`].
 
 use std::collections::HashSet;
 
@@ -15,16 +15,22 @@ use portcullis_pki::{
 #[derive(Debug)]
 pub struct ClientTrust {
     listed: HashSet<Fingerprint>,
+    keys: HashSet<[u8; 32]>,
     authorities: TrustAnchors,
     digest: [u8; 32],
 }
 
 impl ClientTrust {
-    /// Trusts `listed` certificates for themselves and `authorities` for what they issued.
+    /// Trusts `listed` certificates and certificates of `keys` (SHA-256 of their
+    /// SubjectPublicKeyInfo) for themselves, and `authorities` for what they issued.
     ///
     /// # Errors
     /// When the library cannot take an authority.
-    pub fn new(listed: HashSet<Fingerprint>, authorities: Vec<X509>) -> Result<Self, ErrorStack> {
+    pub fn new(
+        listed: HashSet<Fingerprint>,
+        keys: HashSet<[u8; 32]>,
+        authorities: Vec<X509>,
+    ) -> Result<Self, ErrorStack> {
         let authorities = TrustAnchors::new(authorities)?;
         let mut in_order: Vec<&Fingerprint> = listed.iter().collect();
         in_order.sort_unstable();
@@ -33,9 +39,17 @@ impl ClientTrust {
         for fingerprint in in_order {
             digest.update(fingerprint.as_bytes());
         }
+        let mut in_order: Vec<&[u8; 32]> = keys.iter().collect();
+        in_order.sort_unstable();
+        // Sets of equal members, one of certificates and one of keys, are told apart.
+        digest.update(&in_order.len().to_be_bytes());
+        for key in in_order {
+            digest.update(key);
+        }
         Ok(Self {
             digest: digest.finish(),
             listed,
+            keys,
             authorities,
         })
     }
@@ -43,7 +57,7 @@ impl ClientTrust {
     /// Nobody is trusted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.listed.is_empty() && self.authorities.is_empty()
+        self.listed.is_empty() && self.keys.is_empty() && self.authorities.is_empty()
     }
 
     /// A digest of all that is trusted.
@@ -58,7 +72,11 @@ impl ClientTrust {
     /// Why it is refused. The leaf's own validity is looked at first (inbound sheet 4.6).
     pub fn judge(&self, shown: &PresentedChain, at: i64) -> Result<i64, Refusal> {
         valid_at(shown.leaf(), at)?;
-        if self.listed.contains(&shown.fingerprint()) {
+        let known_key = || {
+            let key = shown.public_key_digest();
+            key.is_some_and(|key| self.keys.contains(&key))
+        };
+        if self.listed.contains(&shown.fingerprint()) || (!self.keys.is_empty() && known_key()) {
             serves_clients(shown.leaf())?;
             return Ok(shown.not_after());
         }

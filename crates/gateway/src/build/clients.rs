@@ -13,14 +13,14 @@ use std::{
 };
 
 use openssl::{sha::Sha256, x509::X509};
-use portcullis_apidef::Api;
+use portcullis_apidef::{Api, ClientMatch, ClientRules};
 use portcullis_pki::{Fingerprint, Reference};
 use portcullis_policy::{AllowListBuilder, Deciding, Demand, Handshakes, Treatment};
 use portcullis_tls::{ClientCertificate, ClientTrust, Manner, Policies, Policy, policy::Announced};
 
 use super::{BuildError, Builder, Finding, error, warning};
 use crate::{
-    certificates::Failure,
+    certificates::{Failure, ListedCertificates},
     clients::{ClientList, Watched},
     snapshot::RunningApi,
 };
@@ -40,8 +40,11 @@ pub(super) struct Here<'a> {
 /// Who lets clients in on a port.
 struct Vouching {
     listed: HashSet<Fingerprint>,
+    keys: HashSet<[u8; 32]>,
     authorities: Vec<X509>,
     names: Vec<Box<[u8]>>,
+    /// Somebody trusted may find neither itself nor its issuer among the names.
+    anonymous: bool,
     digest: Sha256,
 }
 
@@ -59,8 +62,14 @@ impl Builder {
         let place = format!("API {}", api.id);
         let everywhere = &config.security.api_certificates;
         let references = own.iter().chain(everywhere).map(String::as_str);
-        self.list_of(&place, &api.id, references.collect(), findings)
-            .map(Some)
+        self.list_of(
+            &place,
+            &api.id,
+            references.collect(),
+            &api.client_rules,
+            findings,
+        )
+        .map(Some)
     }
 
     /// The list of `security.certificates.control_api`.
@@ -78,7 +87,7 @@ impl Builder {
         let references = &config.security.control_api_certificates;
         let references = references.iter().map(String::as_str).collect();
         let key = "security.certificates.control_api";
-        let list = self.list_of(key, "", references, findings);
+        let list = self.list_of(key, "", references, &ClientRules::default(), findings);
         list.map(Some).map_err(|failure| refused(key, &failure))
     }
 
@@ -87,46 +96,57 @@ impl Builder {
         place: &str,
         owner: &str,
         references: Vec<&str>,
+        rules: &ClientRules,
         findings: &mut Vec<Finding>,
     ) -> Result<Arc<ClientList>, String> {
-        self.listed.prepare(references.iter().copied());
+        let typed = rules.entries.iter().filter_map(|rule| match &rule.who {
+            ClientMatch::Authority(reference) => Some(reference.0.as_str()),
+            _ => None,
+        });
+        let vouching = rules.vouching.iter().map(|reference| reference.0.as_str());
+        let all = references.iter().copied().chain(typed).chain(vouching);
+        self.listed.prepare(all);
         let mut entries = AllowListBuilder::default();
         let mut named = Vec::new();
+        let useless = |reference: &str, lacks: &str, findings: &mut Vec<Finding>| {
+            let name = told(reference);
+            let said = format!("allow list: {name} holds no {lacks}; nobody passes by this entry");
+            findings.push(warning(place, said));
+        };
         for reference in references {
-            let found = self.listed.of_reference(reference);
-            let name = match Reference::classify(reference) {
-                Reference::Inline(_) => "inline PEM",
-                _ => reference,
-            };
-            if found.repaired {
-                findings.push(warning(
-                    place,
-                    "inline PEM had lost its line breaks and was repaired".to_owned(),
-                ));
-            }
-            match found.failure {
-                Some(Failure::Said(failure)) => findings.push(warning(
-                    place,
-                    format!("allow list: {failure}; nobody passes by this entry"),
-                )),
-                Some(Failure::StoreClosed) => findings.push(warning(
-                    place,
-                    format!(
-                        "allow list: {name} is no file, so it is an entry of the certificate store, \
-                         which is not looked into here"
-                    ),
-                )),
-                Some(Failure::StoreAway) | None => {}
-            }
-            named.extend(found.key.clone());
-            if let Some(certificates) = found.key
+            if let Some(certificates) = self.listed_of(place, reference, &mut named, findings)
                 && !entries.entry(certificates.as_slice())
             {
-                findings.push(warning(
-                    place,
-                    format!("allow list: {name} holds no certificate; nobody passes by this entry"),
-                ));
+                useless(reference, "certificate", findings);
             }
+        }
+        for rule in &rules.entries {
+            let ClientMatch::Authority(reference) = &rule.who else {
+                entries.rule(rule, &[]);
+                continue;
+            };
+            if let Some(certificates) = self.listed_of(place, &reference.0, &mut named, findings)
+                && !entries.rule(rule, certificates.as_slice())
+            {
+                useless(&reference.0, "certificate of an authority", findings);
+            }
+        }
+        for reference in &rules.vouching {
+            if let Some(certificates) = self.listed_of(place, &reference.0, &mut named, findings)
+                && !entries.vouching(certificates.as_slice())
+            {
+                useless(&reference.0, "certificate of an authority", findings);
+            }
+        }
+        let unvouched = entries.names_without_authority();
+        if unvouched > 0 {
+            findings.push(warning(
+                place,
+                format!(
+                    "allow list: no authority vouches for its {unvouched} entries by name (dns, uri, email, dn), so \
+                     nobody passes by them; name the authorities in portcullis.client_certificate_authorities"
+                ),
+            ));
         }
         let list = entries.build().map_err(|failure| {
             format!("its allow list of client certificates cannot be used: {failure}")
@@ -171,6 +191,40 @@ impl Builder {
             handshakes,
             raw,
         }
+    }
+
+    /// What a reference of an allow list holds, as it was last read; what is wrong with it is said.
+    fn listed_of(
+        &mut self,
+        place: &str,
+        reference: &str,
+        named: &mut Vec<Arc<ListedCertificates>>,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Arc<ListedCertificates>> {
+        let found = self.listed.of_reference(reference);
+        if found.repaired {
+            findings.push(warning(
+                place,
+                "inline PEM had lost its line breaks and was repaired".to_owned(),
+            ));
+        }
+        match found.failure {
+            Some(Failure::Said(failure)) => findings.push(warning(
+                place,
+                format!("allow list: {failure}; nobody passes by this entry"),
+            )),
+            Some(Failure::StoreClosed) => findings.push(warning(
+                place,
+                format!(
+                    "allow list: {} is no file, so it is an entry of the certificate store, which is not looked \
+                     into here",
+                    told(reference)
+                ),
+            )),
+            Some(Failure::StoreAway) | None => {}
+        }
+        named.extend(found.key.clone());
+        found.key
     }
 
     /// What handshakes on a port ask of clients.
@@ -299,8 +353,10 @@ impl Vouching {
     fn new() -> Self {
         Self {
             listed: HashSet::new(),
+            keys: HashSet::new(),
             authorities: Vec::new(),
             names: Vec::new(),
+            anonymous: false,
             digest: Sha256::new(),
         }
     }
@@ -308,7 +364,9 @@ impl Vouching {
     fn add(&mut self, list: &ClientList) {
         let list = list.allow_list();
         self.listed.extend(list.listed());
-        self.authorities.extend(list.authorities().iter().cloned());
+        self.keys.extend(list.keys());
+        self.authorities.extend(list.authorities().cloned());
+        self.anonymous |= !list.announces_all();
         self.names.extend(list.names().iter().cloned());
         self.digest.update(&list.digest());
     }
@@ -323,7 +381,7 @@ impl Vouching {
         self.names.sort_unstable();
         self.names.dedup();
         let length: usize = self.names.iter().map(|name| name.len()).sum();
-        let announced: Announced = match length > MOST_ANNOUNCED {
+        let announced: Announced = match self.anonymous || length > MOST_ANNOUNCED {
             true => Announced::default(),
             false => self.names.into(),
         };
@@ -331,7 +389,7 @@ impl Vouching {
             Demand::Nothing => return Ok(Policy::open()),
             Demand::Ask => ClientCertificate::Asked { announced },
             Demand::Require => {
-                let trust = ClientTrust::new(self.listed, self.authorities);
+                let trust = ClientTrust::new(self.listed, self.keys, self.authorities);
                 let place = format!("client certificates on port {port}");
                 ClientCertificate::Required {
                     trust: Arc::new(trust.map_err(|failure| refused(&place, &failure))?),
@@ -347,6 +405,14 @@ impl Vouching {
             client_certificate,
             partition,
         })
+    }
+}
+
+/// A reference as it may be said.
+fn told(reference: &str) -> &str {
+    match Reference::classify(reference) {
+        Reference::Inline(_) => "inline PEM",
+        _ => reference,
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Invariant: what is told is computed by the functions that decide it in a running gateway.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use portcullis_apidef::Api;
-use portcullis_pki::{CertificateFacts, PresentedChain, Reference};
+use portcullis_apidef::{Api, ClientMatch};
+use portcullis_pki::{Fingerprint, PresentedChain, Reference};
 use portcullis_policy::{AllowListBuilder, Deciding, Demand, Domain, Handshakes, Treatment};
 use portcullis_tls::{ClientCertificate, ServerConfig};
 
@@ -202,7 +202,16 @@ impl Builder {
         let own = api.client_certificates.iter().flatten();
         let everywhere = api.client_certificates.iter();
         let everywhere = everywhere.flat_map(|_| &config.security.api_certificates);
-        let references: Vec<&str> = own.chain(everywhere).map(String::as_str).collect();
+        let typed = api
+            .client_rules
+            .entries
+            .iter()
+            .filter_map(|rule| match &rule.who {
+                ClientMatch::Authority(reference) => Some(&reference.0),
+                _ => None,
+            });
+        let references = own.chain(everywhere).chain(typed);
+        let references: Vec<&str> = references.map(String::as_str).collect();
         self.entries_of(&references, chain, at)
     }
 
@@ -252,17 +261,24 @@ fn explain_api(running: &RunningApi) -> ExplainedApi {
     let enforced = match list {
         Some(list) if list.is_empty() => "allow list: nobody can pass".to_owned(),
         Some(list) => {
-            let authorities = list.authorities();
-            let facts = authorities.iter().map(|one| CertificateFacts::of(one));
-            let both = facts
-                .flatten()
-                .filter(|facts| list.listed().contains(&facts.fingerprint));
-            let leaves = list.listed().len().saturating_sub(both.count());
-            format!(
+            let authorities: HashSet<Fingerprint> = list
+                .authorities()
+                .filter_map(|one| Fingerprint::of(one).ok())
+                .collect();
+            let leaves = list.listed().filter(|one| !authorities.contains(one));
+            let mut said = format!(
                 "allow list: {}, {}",
-                counted(leaves, "certificate", "certificates"),
+                counted(leaves.count(), "certificate", "certificates"),
                 counted(authorities.len(), "authority", "authorities")
-            )
+            );
+            let (keys, names) = (list.keys().count(), list.entries_by_name());
+            if keys + names > 0 {
+                said += ", ";
+                said += &counted(keys, "key", "keys");
+                said += ", ";
+                said += &counted(names, "name", "names");
+            }
+            said
         }
         None if treatment(running) == Treatment::Session => "the certificate's key".to_owned(),
         None => OPEN.to_owned(),

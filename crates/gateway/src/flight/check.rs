@@ -41,16 +41,22 @@ pub enum ListCheck {
     Expired,
     /// One whose time has come.
     NotYetValid,
+    /// One whose entry has not ended.
+    EntryOver,
+    /// One whose entry has begun.
+    EntryAhead,
     /// One that is listed.
     Listed,
 }
 
 /// Labels of refusals that are none of handshakes.
-pub const REFUSALS: [&str; 6] = [
+pub const REFUSALS: [&str; 8] = [
     "tls_required",
     "certificate_required",
     "certificate_expired",
     "certificate_not_yet_valid",
+    "certificate_entry_over",
+    "certificate_entry_ahead",
     "certificate_not_listed",
     "misdirected",
 ];
@@ -77,6 +83,8 @@ impl Check {
             Barred::NoCertificate => ListCheck::Presented,
             Barred::Expired => ListCheck::Expired,
             Barred::NotYetValid => ListCheck::NotYetValid,
+            Barred::EntryOver => ListCheck::EntryOver,
+            Barred::EntryAhead => ListCheck::EntryAhead,
             Barred::NotAllowed(_) => ListCheck::Listed,
         };
         Self::List(stage, check)
@@ -102,6 +110,8 @@ impl Check {
             Self::List(_, ListCheck::Presented) => "certificate_required",
             Self::List(_, ListCheck::Expired) => "certificate_expired",
             Self::List(_, ListCheck::NotYetValid) => "certificate_not_yet_valid",
+            Self::List(_, ListCheck::EntryOver) => "certificate_entry_over",
+            Self::List(_, ListCheck::EntryAhead) => "certificate_entry_ahead",
             Self::List(_, ListCheck::Listed) => "certificate_not_listed",
             Self::Misdirected => "misdirected",
         }
@@ -179,6 +189,14 @@ impl Check {
                 "The API takes clients with certificates only, and this port does not speak TLS: use the TLS \
                  port, or let TLS end here and not in front."
             }
+            Self::List(_, ListCheck::EntryOver) => {
+                "The entry that lists this client has a not_after that is past: list it anew, or give the entry a \
+                 later end."
+            }
+            Self::List(_, ListCheck::EntryAhead) => {
+                "The entry that lists this client has a not_before that is still ahead: wait for it, or give the \
+                 entry an earlier beginning."
+            }
             Self::List(_, ListCheck::Listed) => {
                 "Add the leaf's fingerprint or its issuer to client_certificates of the API, or let the client \
                  use the certificate that is listed."
@@ -202,6 +220,8 @@ mod tests {
             ListCheck::Presented,
             ListCheck::Expired,
             ListCheck::NotYetValid,
+            ListCheck::EntryOver,
+            ListCheck::EntryAhead,
             ListCheck::Listed,
         ];
         let checks = checks.map(|check| Check::List(Stage::Request, check));

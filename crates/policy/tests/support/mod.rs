@@ -43,6 +43,7 @@ pub(crate) fn api(id: &str, listen_path: &str) -> Api {
         endpoint_timeouts: Vec::new(),
         do_not_track: false,
         client_certificates: None,
+        client_rules: Default::default(),
         client_identity: Default::default(),
         event_handlers: Vec::new(),
         authentication: Default::default(),
