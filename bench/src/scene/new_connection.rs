@@ -1,6 +1,8 @@
 //! A new TLS 1.3 connection for every request: full handshake, one request that asks to close,
 //! until the server has closed; with client certificates, or without.
 
+use std::time::Duration;
+
 use super::{LOAD_BUSY, OTHERS_BUSY, PROXY_BUSY, Scene, Values, values};
 use crate::client::Offer;
 use crate::client::http1::{Http1, request};
@@ -9,6 +11,7 @@ use crate::load::{self, Tally, Timing};
 use crate::measure::{Goal, Measure};
 use crate::peer::{OURS, Peer, Running};
 use crate::upstream::Page;
+use crate::usage::Reading;
 
 /// How many are under way at a time.
 const AT_ONCE: usize = 32;
@@ -110,6 +113,10 @@ impl Scene for NewConnection {
     fn play<'a>(&'a self, peer: &'a dyn Peer, lab: &'a Lab, timing: Timing) -> Values<'a> {
         Box::pin(async move {
             let running = Running::pinned_for(peer, lab, self.clients).await?;
+            if self.alone {
+                // It looks through what it was given once it serves; that is not what is asked here.
+                until_calm(&running).await;
+            }
             let dial = running.dial(Offer::Http1)?;
             let tally = Tally::default();
             let connections = (0..AT_ONCE).map(|_| {
@@ -130,5 +137,19 @@ impl Scene for NewConnection {
                 load::run(&running, timing, 1, connections, &tally).await?,
             ))
         })
+    }
+}
+
+/// Waits until a gateway has nothing to do any more, a minute at most.
+async fn until_calm(running: &Running<'_>) {
+    const CALM_PERCENT: f64 = 3.0;
+    let processes = running.processes();
+    for _ in 0..60 {
+        let before = Reading::of(&processes);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let usage = Reading::of(&processes).since(&before);
+        if usage.percent(usage.proxy) < CALM_PERCENT {
+            return;
+        }
     }
 }

@@ -7,7 +7,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{OTHERS_BUSY, PROXY_BUSY, Scene, Values};
+use super::{PROXY_BUSY, Scene, Values};
 use crate::client::Failure;
 use crate::error::Error;
 use crate::lab::{Clients, Lab};
@@ -34,7 +34,6 @@ impl Scene for Resumed {
                 Measure::shown("full_us", "CPU µs/handshake, full"),
                 Measure::shown("resumed_us", "CPU µs/handshake, resumed"),
                 PROXY_BUSY,
-                OTHERS_BUSY,
             ]
         }
     }
@@ -54,7 +53,6 @@ impl Scene for Resumed {
                 full,
                 resumed,
                 usage.percent(usage.proxy),
-                usage.percent(usage.others),
             ])
         })
     }

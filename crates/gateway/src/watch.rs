@@ -14,7 +14,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Poll, Waker},
@@ -67,16 +67,25 @@ struct Open {
     admission: Admission,
     /// Tells this exchange from one that had its place before.
     number: u64,
-    read: Instant,
+    /// When its key was read, or when it was first looked at.
+    read: Option<Instant>,
     reading: bool,
     revoked: bool,
     waker: Option<Waker>,
 }
 
 impl Admission {
-    /// Nothing that could be taken away let it in.
-    fn is_for_everybody(&self) -> bool {
-        self.api.clients.is_none() && self.session.is_none()
+    /// What let an exchange in; `None` where nothing did that could be taken away.
+    pub fn of(
+        peer: &Rc<Peer>,
+        api: &Arc<RunningApi>,
+        session: Option<&Arc<LiveSession>>,
+    ) -> Option<Self> {
+        (api.clients.is_some() || session.is_some()).then(|| Self {
+            peer: peer.clone(),
+            api: api.clone(),
+            session: session.cloned(),
+        })
     }
 }
 
@@ -87,14 +96,13 @@ impl Watch {
     /// [`Revoked`]; the exchange has been dropped where it stood.
     pub async fn until_revoked<F: Future>(
         &self,
-        admission: Admission,
-        exchange: F,
+        admission: Option<Admission>,
+        mut exchange: Pin<&mut F>,
     ) -> Result<F::Output, Revoked> {
-        if admission.is_for_everybody() {
+        let Some(admission) = admission else {
             return Ok(exchange.await);
-        }
+        };
         let place = self.note(admission);
-        let mut exchange = pin!(exchange);
         poll_fn(|cx| {
             if place.is_revoked(cx.waker()) {
                 return Poll::Ready(Err(Revoked));
@@ -110,7 +118,8 @@ impl Watch {
         let key = self.open.borrow_mut().insert(Open {
             admission,
             number,
-            read: Instant::now(),
+            // Nobody asks the clock on a request's way.
+            read: None,
             reading: false,
             revoked: false,
             waker: None,
@@ -136,7 +145,8 @@ impl Watch {
             let Some(session) = &open.admission.session else {
                 continue;
             };
-            if !open.reading && (session.is_stale() || now - open.read >= READ_AGAIN) {
+            let read = *open.read.get_or_insert(now);
+            if !open.reading && (session.is_stale() || now - read >= READ_AGAIN) {
                 open.reading = true;
                 to_read.push((key, open.number, session.clone()));
             }
@@ -153,7 +163,7 @@ impl Watch {
         open.reading = false;
         match reading {
             Reading::Session(session) => {
-                open.read = Instant::now();
+                open.read = Some(Instant::now());
                 open.admission.session = Some(session);
             }
             Reading::Gone => open.revoke("its key is gone"),

@@ -4,7 +4,7 @@
 //! no buffer and none of the state a request needs. That state lives in a box of its own and goes
 //! with the request.
 
-use std::{future::poll_fn, rc::Rc, time::Instant};
+use std::{future::poll_fn, pin::pin, rc::Rc, time::Instant};
 
 use portcullis_tls::buffer::Chunk;
 
@@ -283,13 +283,12 @@ async fn answer(
         }
         Plan::Forward(job) => {
             client.quota = job.quota;
-            let admission = Admission {
-                peer: read.peer,
-                api: job.api.clone(),
-                session: job.session.clone(),
+            let admission = Admission::of(&read.peer, &job.api, job.session.as_ref());
+            let forwarded = {
+                let forward = pin!(proxy::forward(worker, &job, &mut client, record, deadline));
+                worker.watch.until_revoked(admission, forward).await
             };
-            let forward = proxy::forward(worker, &job, &mut client, record, deadline);
-            let Ok(forwarded) = worker.watch.until_revoked(admission.clone(), forward).await else {
+            let Ok(forwarded) = forwarded else {
                 return After::Drop;
             };
             match forwarded {
@@ -298,7 +297,10 @@ async fn answer(
                     client.answer(&answer);
                     None
                 }
-                Forwarded::Switched(upstream) => Some((upstream, admission)),
+                Forwarded::Switched(upstream) => {
+                    let admission = Admission::of(&read.peer, &job.api, job.session.as_ref());
+                    Some((upstream, admission))
+                }
                 Forwarded::Broken => {
                     give_up(worker, transport, writer).await;
                     return After::Drop;
@@ -371,13 +373,13 @@ async fn switch(
     client: &mut Transport,
     early: Chunk,
     upstream: Box<Http1Upstream>,
-    admission: Admission,
+    admission: Option<Admission>,
     record: &mut Record,
 ) -> After {
     let (mut upstream, upstream_early) = upstream.into_parts();
     record.end(worker);
     // How such a connection ends is between the two sides; there is nobody left to tell.
-    let relay = tunnel::relay(client, early, &mut upstream, upstream_early);
+    let relay = pin!(tunnel::relay(client, early, &mut upstream, upstream_early));
     let _ = worker.watch.until_revoked(admission, relay).await;
     After::Drop
 }

@@ -7,6 +7,7 @@
 use std::{
     cell::Cell,
     future::poll_fn,
+    pin::pin,
     rc::Rc,
     task::Poll,
     time::{Duration, Instant},
@@ -177,13 +178,18 @@ async fn stream(
         Plan::Forward(job) => {
             client.quota = job.quota;
             let deadline = &mut worker.timers.never();
-            let admission = Admission {
-                peer: peer.clone(),
-                api: job.api.clone(),
-                session: job.session.clone(),
+            let admission = Admission::of(peer, &job.api, job.session.as_ref());
+            let forwarded = {
+                let forward = pin!(proxy::forward(
+                    worker,
+                    &job,
+                    &mut client,
+                    &mut record,
+                    deadline
+                ));
+                worker.watch.until_revoked(admission, forward).await
             };
-            let forward = proxy::forward(worker, &job, &mut client, &mut record, deadline);
-            match worker.watch.until_revoked(admission, forward).await {
+            match forwarded {
                 Err(Revoked) => {
                     client.reset(Reason::CANCEL);
                     Ok(())

@@ -1,6 +1,6 @@
 //! A raw TCP or TLS service: bytes relayed to its upstream, once its allow list lets the client pass.
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
 use portcullis_tls::buffer::Chunk;
 
@@ -54,12 +54,13 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut transport: Transport, port: u
             return;
         }
     };
-    let admission = Admission {
-        peer: Rc::new(peer),
-        api: api.clone(),
-        session: None,
-    };
-    let relay = tunnel::relay(&mut transport, Chunk::new(), &mut upstream, Chunk::new());
+    let admission = Admission::of(&Rc::new(peer), &api, None);
+    let relay = pin!(tunnel::relay(
+        &mut transport,
+        Chunk::new(),
+        &mut upstream,
+        Chunk::new()
+    ));
     let Ok(relayed) = worker.watch.until_revoked(admission, relay).await else {
         return;
     };
