@@ -83,7 +83,10 @@ pub async fn block_while_they_are_marked(engine: &Engine, key: &str) {
     // In a cluster nobody waits until the place of the refused one is given back.
     let begun = Instant::now();
     while !ask(62, true).await.allowed {
-        assert!(engine.is_shared() && begun.elapsed() < PATIENCE, "its place is not free");
+        assert!(
+            engine.is_shared() && begun.elapsed() < PATIENCE,
+            "its place is not free"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let unmarked = ask(71, false).await;
