@@ -42,7 +42,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = chain.public_key_digest();
     if list().judge(&chain, NOW).is_ok() {
         let issuer = format!("{:?}", chain.leaf().issuer_name());
-        assert!(issuer.contains("Fuzz CA") || issuer.contains("middle"), "{issuer}");
+        assert!(
+            issuer.contains("Fuzz CA") || issuer.contains("middle"),
+            "{issuer}"
+        );
     }
     // Nothing of them is valid then.
     assert!(list().judge(&chain, 0).is_err());

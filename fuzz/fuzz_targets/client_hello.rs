@@ -71,7 +71,9 @@ fn server() -> &'static ServerConfig {
             "*.pattern.test",
             Arc::new(move |host| host.ends_with(".pattern.test").then_some(pattern)),
         );
-        let versions = VersionRange::resolve(771, 772, Side::Server).expect("versions").0;
+        let versions = VersionRange::resolve(771, 772, Side::Server)
+            .expect("versions")
+            .0;
         ServerConfig::new(ServerSettings {
             versions,
             ciphers: CipherList::default(),
