@@ -499,7 +499,7 @@ fn a_certificate_that_is_deleted_opens_nothing_here_at_once_and_soon_on_other_no
     let entry = format!("/tyk/certs/{}", id(&client));
     remove(a, &entry);
     assert_eq!(open(a).refusal(), refused(403, DISALLOWED));
-    let told = within(Duration::from_secs(5), || open(b).status() == 403);
+    let told = within(Duration::from_secs(9), || open(b).status() == 403);
     assert!(told, "sooner than a remembered key would be forgotten");
     // It may come back.
     upload(b, b.port(), &client.certificate_pem());
@@ -544,7 +544,7 @@ fn an_open_exchange_ends_with_the_certificate_or_the_key_that_let_it_in() {
         gateway.wait_log("open exchange ended: the certificate that the key belongs to is not in");
         remove(gateway, &format!("/tyk/keys/{}", tokens[1]));
         assert_eq!(second.join().unwrap(), Outcome::Closed);
-        let over = over.get_or_init(|| expiring("over", 4));
+        let over = over.get_or_init(|| expiring("over", 10));
         make(over);
         assert_eq!(hold(over).join().unwrap(), Outcome::Closed);
         gateway.wait_log("open exchange ended: the client certificate has expired");

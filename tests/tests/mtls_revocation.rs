@@ -111,7 +111,7 @@ fn an_open_exchange_ends_when_the_stored_certificate_or_the_key_is_deleted() {
 fn an_open_exchange_ends_when_the_certificate_reaches_its_end() {
     let echo = Echo::start("api");
     echo.hold();
-    let client = leaked(expiring("client", 4));
+    let client = leaked(expiring("client", 12));
     let gateway = secure()
         .api("a", &listing("a", "/", &echo.url(), &[client]))
         .start();
@@ -332,7 +332,7 @@ fn a_ticket_is_good_for_its_own_policy_only() {
 #[test]
 fn a_ticket_of_a_client_whose_certificate_has_run_out_is_not_taken() {
     let echo = Echo::start("api");
-    let client = expiring("client", 6);
+    let client = expiring("client", 15);
     let gateway = secure()
         .config(json!({"enable_custom_domains": true, "control_api_port": free_port()}))
         .file("client.pem", &certs::bundle(&client))

@@ -152,7 +152,7 @@ fn what_is_open_ends_with_the_entry_that_let_it_in() {
     let echo = Echo::start("api");
     echo.hold();
     let client: &'static Pair = Box::leak(Box::new(self_signed("client")));
-    let end = OffsetDateTime::now_utc() + Duration::seconds(4);
+    let end = OffsetDateTime::now_utc() + Duration::seconds(12);
     let entries = json!([{
         "match": format!("sha256:{}", certs::fingerprint(&client.certificate)),
         "not_after": end.format(&Rfc3339).unwrap(),
