@@ -35,6 +35,14 @@ fn a_session_is_written_as_it_was_read_member_by_member() {
 }
 
 #[test]
+fn a_number_of_any_size_is_written_as_it_was_read() {
+    let text = r#"{"rate":100235567888888888888888888888}"#;
+    let first = Session::from_json(text.as_bytes()).unwrap().to_json();
+    let second = Session::from_json(first.as_bytes()).unwrap().to_json();
+    assert_eq!(first, second);
+}
+
+#[test]
 fn zero_values_are_left_out() {
     let zeros = json!({
         "rate": 0, "per": 0.0, "expires": 0, "org_id": "", "tags": [], "meta_data": {}, "access_rights": {},
