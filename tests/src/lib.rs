@@ -16,6 +16,7 @@ pub mod ports;
 pub mod program;
 pub mod raw;
 pub mod redis;
+pub mod squid;
 pub mod store_steps;
 pub mod tls;
 pub mod upstream;

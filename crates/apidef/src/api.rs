@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::authentication::{Authentication, Limits, SessionLifetime};
 use crate::client_rules::ClientRules;
 use crate::events::EventHandler;
+use crate::session::SecretText;
 
 /// An API as the gateway runs it.
 #[derive(Clone, PartialEq)]
@@ -196,6 +197,36 @@ pub struct Upstream {
     pub keep_final_slash: bool,
     /// TLS towards the upstream.
     pub tls: UpstreamTls,
+    /// The forward proxy on the way to it.
+    pub proxy: UpstreamProxy,
+}
+
+/// The forward proxy an API names, and how it is spoken to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct UpstreamProxy {
+    /// Its URL as written, which may hold a password; `None` leaves the choice to the environment.
+    pub url: Option<SecretText>,
+    /// The certificate the gateway shows to it, a reference as written.
+    pub certificate: Option<SecretText>,
+    /// Authorities that vouch for it instead of the system's, references as written.
+    pub authorities: Vec<String>,
+    /// The name it is asked for and verified by instead of its URL's host.
+    pub server_name: Option<String>,
+    /// 769–772, `None` means as towards the upstream.
+    pub min_version: Option<u16>,
+    /// 769–772, `None` means as towards the upstream.
+    pub max_version: Option<u16>,
+}
+
+impl UpstreamProxy {
+    /// Whether anything is said of TLS towards the proxy.
+    pub fn speaks_of_tls(&self) -> bool {
+        self.certificate.is_some()
+            || !self.authorities.is_empty()
+            || self.server_name.is_some()
+            || self.min_version.is_some()
+            || self.max_version.is_some()
+    }
 }
 
 /// One upstream base URL.
@@ -321,8 +352,8 @@ pub enum Protection {
     UpstreamPins,
     /// `ssl_force_common_name_check`.
     UpstreamCommonName,
-    /// Upstream reached through a forward proxy.
-    ForwardProxy,
+    /// Upstream reached through a SOCKS proxy.
+    SocksProxy,
     /// Signature, basic or OAuth credentials added towards the upstream.
     UpstreamCredentials,
     /// Custom plugins or middleware that may refuse a request.
@@ -355,7 +386,10 @@ impl fmt::Display for Protection {
             Self::UpstreamCertificate => "client certificate towards the upstream",
             Self::UpstreamPins => "pinned public keys of the upstream",
             Self::UpstreamCommonName => "common name check of the upstream",
-            Self::ForwardProxy => "forward proxy towards the upstream",
+            Self::SocksProxy => {
+                "SOCKS proxy towards the upstream (proxies whose URL begins with http:// or https:// \
+                 can be used)"
+            }
             Self::UpstreamCredentials => "credentials or signature towards the upstream",
             Self::Plugins => "custom plugins",
             Self::ProtocolRules => "GraphQL, MCP or streaming rules",

@@ -8,7 +8,7 @@ mod authentication;
 pub(crate) mod members;
 pub(crate) mod versions;
 
-use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamTls};
+use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamProxy, UpstreamTls};
 use crate::duration::duration;
 use crate::facts::Facts;
 use crate::listen_path::{domain, listen_path};
@@ -42,7 +42,8 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     let listener = listener(root);
     let proxy = root.at("proxy");
     let path = path(&proxy, listener.protocol);
-    let upstream = upstream(&proxy, listener.protocol);
+    let forward = crate::proxy::classic(&proxy, &ours, &mut facts);
+    let upstream = upstream(&proxy, listener.protocol, forward);
     let versioning = versions::versioning(root);
     let id = id(&root.at("api_id"), fallback_id);
     let domain_disabled = root.at("domain_disabled").bool();
@@ -189,7 +190,11 @@ fn listener(root: &Node<'_, '_>) -> ApiListener {
     }
 }
 
-fn upstream(proxy: &Node<'_, '_>, protocol: Option<Protocol>) -> Option<Upstream> {
+fn upstream(
+    proxy: &Node<'_, '_>,
+    protocol: Option<Protocol>,
+    forward: UpstreamProxy,
+) -> Option<Upstream> {
     let transport = proxy.at("transport");
     let tls = UpstreamTls {
         insecure_skip_verify: transport.at("ssl_insecure_skip_verify").bool(),
@@ -202,6 +207,7 @@ fn upstream(proxy: &Node<'_, '_>, protocol: Option<Protocol>) -> Option<Upstream
         preserve_host_header: proxy.at("preserve_host_header").bool(),
         keep_final_slash: proxy.at("disable_strip_slash").bool(),
         tls: raised(tls),
+        proxy: forward,
         targets: targets?,
     })
 }
@@ -238,7 +244,7 @@ fn targets(proxy: &Node<'_, '_>, protocol: Option<Protocol>) -> Option<Vec<Targe
 }
 
 /// A TLS version number; 0 and absent inherit.
-fn tls_version(node: &Node<'_, '_>) -> Option<u16> {
+pub(crate) fn tls_version(node: &Node<'_, '_>) -> Option<u16> {
     match node.integer(0..=65535)? {
         0 => None,
         v @ 769..=772 => u16::try_from(v).ok(),

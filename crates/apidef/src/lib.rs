@@ -39,6 +39,7 @@ mod oas;
 mod ours;
 mod place;
 pub mod policies;
+mod proxy;
 mod reader;
 mod report;
 pub mod session;

@@ -8,7 +8,9 @@ mod authentication;
 pub(crate) mod members;
 mod operations;
 
-use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamTls, Versioning};
+use crate::api::{
+    Api, ApiListener, Protocol, Target, Upstream, UpstreamProxy, UpstreamTls, Versioning,
+};
 use crate::classic::{NO_WEIGHTED_TARGET, id, protocol, raised, versions};
 use crate::duration::duration;
 use crate::facts::Facts;
@@ -62,7 +64,8 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     let listen_path = listen_path(&path.at("value"), path.at("value").string());
     let listener = listener(&server, &ours);
     let upstream_node = extension.at("upstream");
-    let upstream = upstream(&upstream_node, listener.protocol);
+    let forward = crate::proxy::oas(&upstream_node, &ours, &mut facts);
+    let upstream = upstream(&upstream_node, listener.protocol, forward);
     let versioning = versioning(&info.at("versioning"));
     let id = id(&info.at("id"), fallback_id);
     let timeout = upstream_node.at("enforceTimeout");
@@ -160,7 +163,11 @@ fn listener(server: &Node<'_, '_>, ours: &Node<'_, '_>) -> ApiListener {
     }
 }
 
-fn upstream(upstream: &Node<'_, '_>, protocol: Option<Protocol>) -> Option<Upstream> {
+fn upstream(
+    upstream: &Node<'_, '_>,
+    protocol: Option<Protocol>,
+    forward: UpstreamProxy,
+) -> Option<Upstream> {
     let transport = upstream.at("tlsTransport");
     let version = |name: &'static str| {
         let node = transport.at(name);
@@ -181,6 +188,7 @@ fn upstream(upstream: &Node<'_, '_>, protocol: Option<Protocol>) -> Option<Upstr
         preserve_host_header: upstream.at("preserveHostHeader").is_enabled(),
         keep_final_slash: upstream.at("preserveTrailingSlash").is_enabled(),
         tls: raised(tls),
+        proxy: forward,
         targets: targets?,
     })
 }

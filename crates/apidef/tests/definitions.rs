@@ -220,8 +220,8 @@ fn every_protection_of_a_classic_definition_is_named() {
         ),
         (
             "/proxy/transport/proxy_url".into(),
-            json!("http://p:1"),
-            P::ForwardProxy,
+            json!("socks5://p:1"),
+            P::SocksProxy,
         ),
         (
             "/request_signing".into(),
@@ -367,8 +367,8 @@ fn every_protection_of_an_oas_definition_is_named() {
         ),
         (
             "upstream/proxy",
-            json!({"enabled": true, "url": "http://p"}),
-            P::ForwardProxy,
+            json!({"enabled": true, "url": "socks5h://p"}),
+            P::SocksProxy,
         ),
         ("upstream/serviceDiscovery", on.clone(), P::RequestRouting),
         ("middleware/global/prePlugins", json!([on]), P::Plugins),

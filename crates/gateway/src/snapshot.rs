@@ -182,12 +182,44 @@ pub struct EndpointKey {
     pub port: u16,
     /// The API's TLS settings, on encrypted endpoints; the gateway's are the same for all.
     pub tls: Option<UpstreamTls>,
+    /// By which way.
+    pub way: WayKey,
+}
+
+/// What makes two ways to an endpoint differ.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum WayKey {
+    /// Straight.
+    Direct,
+    /// By the proxy with this number, which forwards requests.
+    Forwarded(usize),
+    /// Through a tunnel of the proxy with this number.
+    Tunnelled(usize),
+    /// Nowhere, for this reason.
+    Barred(Arc<str>),
+}
+
+impl EndpointKey {
+    /// What its connections depend on: where a proxy forwards requests they end at the proxy, whatever the
+    /// requests are for.
+    pub fn of_connections(self) -> Self {
+        match self.way {
+            WayKey::Forwarded(_) => Self {
+                authority: String::new(),
+                host: String::new(),
+                port: 0,
+                ..self
+            },
+            WayKey::Direct | WayKey::Tunnelled(_) | WayKey::Barred(_) => self,
+        }
+    }
 }
 
 impl Numbers {
-    /// The number of an endpoint.
+    /// The number of an endpoint's connections.
     pub fn endpoint(&mut self, key: &EndpointKey) -> usize {
         let next = self.endpoints.len();
-        *self.endpoints.entry(key.clone()).or_insert(next)
+        let key = key.clone().of_connections();
+        *self.endpoints.entry(key).or_insert(next)
     }
 }

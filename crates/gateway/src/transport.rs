@@ -1,7 +1,8 @@
-//! A byte stream to a client or an upstream: a TCP socket, bare or under TLS.
+//! A byte stream to a client or an upstream: a TCP socket, bare or under TLS, or under TLS twice where the
+//! way to an upstream leads through a proxy that speaks TLS itself.
 //!
 //! Everything above speaks to this one type, so the HTTP engines do not care whether a hop is
-//! encrypted. Both kinds collect what is written until somebody flushes, which is how a response
+//! encrypted. All kinds collect what is written until somebody flushes, which is how a response
 //! head, its body and a closing TLS record leave in one system call.
 //!
 //! Invariants:
@@ -16,6 +17,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
+use openssl::ssl::SslRef;
 use portcullis_tls::{
     buffer::{Chunk, Output},
     stream::{OUTPUT_TARGET, TlsStream},
@@ -31,6 +33,8 @@ pub enum Transport {
     Plain(Plain),
     /// Encrypted.
     Tls(Box<TlsStream<TcpStream>>),
+    /// Encrypted for an upstream, inside what is encrypted for a proxy.
+    Nested(Box<TlsStream<TlsStream<TcpStream>>>),
 }
 
 /// A bare socket that collects what is written.
@@ -69,6 +73,10 @@ impl Transport {
                 let space = chunk.space();
                 tls.poll_read_plain(cx, space)
             }
+            Self::Nested(tls) => {
+                let space = chunk.space();
+                tls.poll_read_plain(cx, space)
+            }
             Self::Plain(plain) if !plain.early.is_empty() => {
                 let space = chunk.space();
                 let n = space.len().min(plain.early.len());
@@ -99,6 +107,7 @@ impl Transport {
     pub fn poll_push(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tls(tls) => tls.poll_write_plain(cx, bytes),
+            Self::Nested(tls) => tls.poll_write_plain(cx, bytes),
             Self::Plain(plain) => plain.poll_push(cx, bytes),
         }
     }
@@ -131,6 +140,7 @@ impl Transport {
     pub fn push_small(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Tls(tls) => tls.push_small(bytes),
+            Self::Nested(tls) => tls.push_small(bytes),
             Self::Plain(plain) => {
                 plain.output.push(bytes);
                 Ok(())
@@ -145,6 +155,7 @@ impl Transport {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tls(tls) => tls.poll_send(cx),
+            Self::Nested(tls) => tls.poll_send(cx),
             Self::Plain(plain) => plain.poll_send(cx),
         }
     }
@@ -153,6 +164,7 @@ impl Transport {
     pub fn waiting(&self) -> usize {
         match self {
             Self::Tls(tls) => tls.waiting(),
+            Self::Nested(tls) => tls.waiting() + tls.transport().waiting(),
             Self::Plain(plain) => plain.output.len(),
         }
     }
@@ -160,8 +172,10 @@ impl Transport {
     /// Queues the end of our side where the protocol has a message for it (close_notify), so
     /// that it leaves with the last bytes.
     pub fn queue_goodbye(&mut self) {
-        if let Self::Tls(tls) = self {
-            tls.queue_goodbye();
+        match self {
+            Self::Plain(_) => {}
+            Self::Tls(tls) => tls.queue_goodbye(),
+            Self::Nested(tls) => tls.queue_goodbye(),
         }
     }
 
@@ -172,7 +186,11 @@ impl Transport {
     pub fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.queue_goodbye();
         ready!(self.poll_flush(cx))?;
-        Pin::new(self.socket_mut()).poll_shutdown(cx)
+        match self {
+            Self::Plain(plain) => Pin::new(&mut plain.socket).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls.transport_mut()).poll_shutdown(cx),
+            Self::Nested(tls) => Pin::new(tls.transport_mut()).poll_shutdown(cx),
+        }
     }
 
     /// True when the peer has closed, or sent something while nothing was expected.
@@ -190,22 +208,17 @@ impl Transport {
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Tls(tls) => tls.transport().peer_addr(),
+            Self::Nested(tls) => tls.transport().transport().peer_addr(),
             Self::Plain(plain) => plain.socket.peer_addr(),
         }
     }
 
-    /// The TLS stream, `None` on clear text.
-    pub fn tls(&self) -> Option<&TlsStream<TcpStream>> {
+    /// The TLS session of what is written here, `None` on clear text.
+    pub fn session(&self) -> Option<&SslRef> {
         match self {
-            Self::Tls(tls) => Some(tls),
             Self::Plain(_) => None,
-        }
-    }
-
-    fn socket_mut(&mut self) -> &mut TcpStream {
-        match self {
-            Self::Tls(tls) => tls.transport_mut(),
-            Self::Plain(plain) => &mut plain.socket,
+            Self::Tls(tls) => Some(tls.ssl()),
+            Self::Nested(tls) => Some(tls.ssl()),
         }
     }
 }
@@ -243,6 +256,7 @@ impl AsyncRead for Transport {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, into),
+            Self::Nested(tls) => Pin::new(tls.as_mut()).poll_read(cx, into),
             Self::Plain(plain) if !plain.early.is_empty() => {
                 let n = into.remaining().min(plain.early.len());
                 into.put_slice(&plain.early.data()[..n]);
@@ -270,6 +284,7 @@ impl AsyncWrite for Transport {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, slices),
+            Self::Nested(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, slices),
             Self::Plain(plain) => {
                 if plain.output.len() >= OUTPUT_TARGET {
                     ready!(plain.poll_send(cx))?;

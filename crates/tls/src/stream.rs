@@ -250,7 +250,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
                 n => output.sent(n),
             }
         }
-        Poll::Ready(Ok(()))
+        // A socket keeps nothing back; a TLS connection that carries this one does.
+        Pin::new(transport).poll_flush(cx)
     }
 
     /// Queues close_notify behind what was written; the next flush sends both in one write.

@@ -120,11 +120,6 @@ fn upstream(root: &Node<'_, '_>, facts: &mut Facts) {
         Protection::UpstreamCommonName,
     );
     facts.protect(
-        !transport.at("proxy_url").string().is_empty()
-            || !proxy.at("proxy_url").string().is_empty(),
-        Protection::ForwardProxy,
-    );
-    facts.protect(
         root.at("request_signing").at("is_enabled").bool()
             || root.at("upstream_auth").at("enabled").bool(),
         Protection::UpstreamCredentials,

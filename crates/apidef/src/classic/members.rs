@@ -130,6 +130,24 @@ pub(crate) static ROOT: Shape = Shape {
 /// Our own keys; the same in both formats.
 pub(crate) static PORTCULLIS: Shape = Shape {
     leaves: &["enable_proxy_protocol", "proxy_ssl_renegotiation"],
+    inner: &[("proxy", Inner::Object(&OUR_PROXY))],
+    foreign: &[],
+};
+
+static OUR_PROXY: Shape = Shape {
+    leaves: &[],
+    inner: &[("tls", Inner::Object(&PROXY_TLS))],
+    foreign: &[],
+};
+
+static PROXY_TLS: Shape = Shape {
+    leaves: &[
+        "ca",
+        "certificate",
+        "max_version",
+        "min_version",
+        "server_name",
+    ],
     inner: &[],
     foreign: &[],
 };

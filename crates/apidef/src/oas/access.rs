@@ -109,10 +109,6 @@ fn upstream(upstream: &Node<'_, '_>, facts: &mut Facts) {
             .bool(),
         Protection::UpstreamCommonName,
     );
-    facts.protect(
-        upstream.at("proxy").is_not_disabled(),
-        Protection::ForwardProxy,
-    );
     let credentials = upstream.at("authentication");
     facts.protect(
         credentials.is_not_disabled() || credentials.at("requestSigning").is_not_disabled(),

@@ -2,13 +2,17 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use portcullis_apidef::{Scheme, Target, UpstreamTls};
+use portcullis_apidef::{Scheme, Target, Upstream, UpstreamTls};
 use portcullis_config::GatewayConfig;
 use portcullis_tls::{CipherList, ClientConfig, ClientSettings, Roots, Verification, VersionRange};
 
+use super::hops::Hops;
 use crate::{
-    proxy::pool::{Endpoint, Http2Use},
-    snapshot::{EndpointKey, Numbers},
+    proxy::{
+        dial::Way,
+        pool::{Endpoint, Http2Use},
+    },
+    snapshot::{EndpointKey, Numbers, WayKey},
 };
 
 /// Idle connections kept to an upstream when `max_idle_connections_per_host` is not set.
@@ -19,6 +23,7 @@ pub(super) struct Endpoints {
     config: Arc<GatewayConfig>,
     roots: Arc<Roots>,
     numbers: Numbers,
+    hops: Hops,
     held: HashMap<EndpointKey, Arc<Endpoint>>,
 }
 
@@ -29,22 +34,30 @@ impl Endpoints {
             config,
             roots: Arc::new(Roots::of_system()),
             numbers: Numbers::default(),
+            hops: Hops::default(),
             held: HashMap::new(),
         }
     }
 
-    /// The endpoint of a target under an API's TLS settings.
+    /// The endpoint of a target of an API.
+    ///
+    /// # Errors
+    /// When its TLS settings leave nothing to speak.
     pub(super) fn of(
         &mut self,
         target: &Target,
-        tls: &UpstreamTls,
+        upstream: &Upstream,
     ) -> Result<Arc<Endpoint>, String> {
+        let mut hops = std::mem::take(&mut self.hops);
+        let way = hops.way(target, upstream, |hop| self.client(&hop.tls, false));
+        self.hops = hops;
+        let (way, key) = way?;
         let http2 = match target.scheme {
             Scheme::H2c => Http2Use::Always,
             Scheme::Https if self.config.upstream.enable_http2 => Http2Use::Negotiated,
             _ => Http2Use::Never,
         };
-        self.speaking(http2, target, tls)
+        self.speaking(http2, target, &upstream.tls, (way, key))
     }
 
     fn speaking(
@@ -52,6 +65,7 @@ impl Endpoints {
         http2: Http2Use,
         target: &Target,
         tls: &UpstreamTls,
+        (way, way_key): (Way, WayKey),
     ) -> Result<Arc<Endpoint>, String> {
         let encrypted = matches!(target.scheme, Scheme::Https | Scheme::Tls);
         let key = EndpointKey {
@@ -61,6 +75,7 @@ impl Endpoints {
             host: target.host.clone(),
             port: target.port,
             tls: encrypted.then(|| tls.clone()),
+            way: way_key.clone(),
         };
         if let Some(endpoint) = self.held.get(&key) {
             return Ok(endpoint.clone());
@@ -68,9 +83,16 @@ impl Endpoints {
         let client = encrypted
             .then(|| self.client(tls, http2 == Http2Use::Negotiated))
             .transpose()?;
-        let http1 = match http2 {
-            Http2Use::Negotiated => Some(self.speaking(Http2Use::Never, target, tls)?),
-            Http2Use::Never | Http2Use::Always => None,
+        let switching = match (&way, way_key, http2) {
+            (Way::Forwarded(hop), WayKey::Forwarded(number), _) => {
+                let tunnel = (Way::Tunnelled(hop.clone()), WayKey::Tunnelled(number));
+                Some(self.speaking(Http2Use::Never, target, tls, tunnel)?)
+            }
+            (_, way_key, Http2Use::Negotiated) => {
+                let same = (way.clone(), way_key);
+                Some(self.speaking(Http2Use::Never, target, tls, same)?)
+            }
+            (_, _, Http2Use::Never | Http2Use::Always) => None,
         };
         let upstream = &self.config.upstream;
         let endpoint = Arc::new(Endpoint {
@@ -80,7 +102,8 @@ impl Endpoints {
             authority: target.authority.as_str().into(),
             tls: client,
             http2,
-            http1,
+            way,
+            switching,
             dial: upstream.default_timeout,
             keep: upstream.max_idle_connections_per_host.unwrap_or(KEEP),
             max_age: upstream.max_connection_age,

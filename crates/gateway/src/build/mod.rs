@@ -12,6 +12,7 @@
 mod clients;
 mod endpoints;
 mod explained;
+mod hops;
 mod keys;
 mod serving;
 mod tls_settings;
@@ -308,7 +309,8 @@ impl Builder {
                         RouteTable::build(&candidates, &self.route_options(port, default));
                     problems.extend(found);
                     if self.explains {
-                        routes.extend(table.explain());
+                        let explained = table.explain().into_iter();
+                        routes.extend(explained.map(|route| hops::with_proxy(route, &running)));
                     }
                     Service::Http(self.service(table, &running))
                 }
@@ -526,9 +528,13 @@ impl Builder {
                         target.authority
                     ));
                 }
-                _ => endpoints.push(self.endpoints.of(target, &api.upstream.tls)?),
+                _ => endpoints.push(self.endpoints.of(target, &api.upstream)?),
             }
         }
+        if api.upstream.proxy.certificate.is_some() || !api.upstream.proxy.authorities.is_empty() {
+            return Err("certificates for its proxy are not supported yet".into());
+        }
+        findings.extend(hops::remarks(api, &endpoints));
         let timeouts = api
             .endpoint_timeouts
             .iter()

@@ -7,7 +7,7 @@ use portcullis_tls::buffer::Chunk;
 use crate::{
     clients,
     flight::{Check, Leaf, Stage},
-    proxy::{pool, tunnel, view::Peer},
+    proxy::{dial::dial, tunnel, view::Peer},
     snapshot::Service,
     transport::Transport,
     watch::Admission,
@@ -47,7 +47,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut transport: Transport, port: u
         return;
     }
     let endpoint = &api.endpoints[worker.next_turn() % api.endpoints.len()];
-    let mut upstream = match pool::dial(endpoint, &worker.timers).await {
+    let mut upstream = match dial(endpoint, &worker.timers).await {
         Ok(upstream) => upstream,
         Err(error) => {
             tracing::error!(api_id = %api.api.id, %error, "TCP service cannot reach its upstream");

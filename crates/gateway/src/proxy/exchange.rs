@@ -96,6 +96,8 @@ pub struct Bounds {
     pub request_body: u64,
     /// The request asked for another protocol, so 101 is an answer to it.
     pub switch: bool,
+    /// A proxy forwards the request, so 407 is about the gateway and no answer to the client.
+    pub forwarded: bool,
 }
 
 /// What came of an exchange that ran to its end.
@@ -227,13 +229,16 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
         let head = upstream.poll_head(cx, |view| {
             let switched = view.status == 101;
             if switched && !bounds.switch {
-                return None;
+                return Err(UpstreamError::Switch);
+            }
+            if view.status == 407 && bounds.forwarded {
+                return Err(UpstreamError::ByProxy);
             }
             done.status = view.status;
             done.switched = switched;
-            Some(client.begin(view))
+            Ok(client.begin(view))
         });
-        match head.map(|head| head.and_then(|begun| begun.ok_or(UpstreamError::Switch))) {
+        match head.map(|head| head.flatten()) {
             Poll::Ready(Ok(Ok(()))) => {
                 self.done.head_at = Some(Instant::now());
                 return Poll::Ready(Ok(()));

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use super::{pool::ConnectError, upstream::UpstreamError};
+use portcullis_tls::UpstreamTlsFailure;
+
+use super::{dial::ConnectError, hop::HopFailure, upstream::UpstreamError};
 use crate::observe::ResponseFlag;
 
 /// Why an upstream gave no response.
@@ -34,42 +36,83 @@ const LOOKUP: &str = "Upstream host lookup failed";
 impl Outage {
     /// The row for this outage.
     pub fn verdict(&self) -> Verdict {
-        let problem = |flag| Verdict {
-            status: 500,
-            message: PROBLEM,
-            flag,
-        };
         match self {
-            Self::Timeout => Verdict {
-                status: 504,
-                message: TIMEOUT,
-                flag: ResponseFlag::DeadlineExceeded,
-            },
-            Self::Connect(ConnectError::Lookup { source, .. }) => Verdict {
-                status: 500,
-                message: LOOKUP,
-                flag: match source.kind() {
-                    io::ErrorKind::TimedOut => ResponseFlag::DnsTimeout,
-                    io::ErrorKind::NotFound => ResponseFlag::DnsNotFound,
-                    _ if source.to_string().contains("not known") => ResponseFlag::DnsNotFound,
-                    _ => ResponseFlag::DnsFailed,
-                },
-            },
-            Self::Connect(ConnectError::DialTimeout(_) | ConnectError::HandshakeTimeout(_)) => {
-                problem(ResponseFlag::RequestTimeout)
-            }
-            Self::Connect(ConnectError::Tls(failure)) => problem(
-                ResponseFlag::of_detail(failure.detail).unwrap_or(ResponseFlag::UpstreamError),
-            ),
-            Self::Connect(ConnectError::Connect { source, .. } | ConnectError::Ended(source)) => {
-                problem(flag_of(source))
-            }
+            Self::Timeout => timeout(),
+            Self::Connect(error) => of_connecting(error),
             Self::Failed(UpstreamError::Transport(source)) => problem(flag_of(source)),
             Self::Failed(UpstreamError::Silent) => problem(ResponseFlag::ConnectionReset),
-            Self::Connect(ConnectError::Http2(_) | ConnectError::Setup(_)) | Self::Failed(_) => {
+            Self::Failed(_) => problem(ResponseFlag::UpstreamError),
+        }
+    }
+
+    /// Where it happened: at the proxy on the way, or beyond.
+    pub fn hop(&self) -> &'static str {
+        match self {
+            Self::Connect(ConnectError::Proxy(_)) | Self::Failed(UpstreamError::ByProxy) => "proxy",
+            Self::Connect(_) | Self::Failed(_) | Self::Timeout => "upstream",
+        }
+    }
+
+    /// What was wrong with TLS, on whichever hop.
+    pub fn into_tls_failure(self) -> Option<UpstreamTlsFailure> {
+        match self {
+            Self::Connect(ConnectError::Tls(failure)) => Some(failure),
+            Self::Connect(ConnectError::Proxy(error)) => match error.cause {
+                HopFailure::Reach(ConnectError::Tls(failure)) => Some(failure),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+fn problem(flag: ResponseFlag) -> Verdict {
+    Verdict {
+        status: 500,
+        message: PROBLEM,
+        flag,
+    }
+}
+
+fn timeout() -> Verdict {
+    Verdict {
+        status: 504,
+        message: TIMEOUT,
+        flag: ResponseFlag::DeadlineExceeded,
+    }
+}
+
+/// The row for a connection that could not be had.
+fn of_connecting(error: &ConnectError) -> Verdict {
+    match error {
+        ConnectError::Lookup { source, .. } => Verdict {
+            status: 500,
+            message: LOOKUP,
+            flag: match source.kind() {
+                io::ErrorKind::TimedOut => ResponseFlag::DnsTimeout,
+                io::ErrorKind::NotFound => ResponseFlag::DnsNotFound,
+                _ if source.to_string().contains("not known") => ResponseFlag::DnsNotFound,
+                _ => ResponseFlag::DnsFailed,
+            },
+        },
+        ConnectError::DialTimeout(_) | ConnectError::HandshakeTimeout(_) => {
+            problem(ResponseFlag::RequestTimeout)
+        }
+        ConnectError::Tls(failure) => {
+            problem(ResponseFlag::of_detail(failure.detail).unwrap_or(ResponseFlag::UpstreamError))
+        }
+        ConnectError::Connect { source, .. } | ConnectError::Ended(source) => {
+            problem(flag_of(source))
+        }
+        ConnectError::Http2(_) | ConnectError::Setup(_) => problem(ResponseFlag::UpstreamError),
+        ConnectError::Proxy(error) => match &error.cause {
+            HopFailure::Reach(error) => of_connecting(error),
+            HopFailure::Silent => timeout(),
+            HopFailure::Ended(source) => problem(flag_of(source)),
+            HopFailure::Barred(_) | HopFailure::Malformed(_) | HopFailure::Refused { .. } => {
                 problem(ResponseFlag::UpstreamError)
             }
-        }
+        },
     }
 }
 

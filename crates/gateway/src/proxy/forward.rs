@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 use portcullis_apidef::ClientIdentity;
 
 use super::{
+    hop::Hop,
     identity,
     view::{Fields, Peer, RequestView, ResponseView},
 };
@@ -32,6 +33,8 @@ pub struct UpstreamRequest<'a> {
     pub scheme: &'static str,
     /// `Host` for the upstream.
     pub host: &'a str,
+    /// The proxy that reads the request and forwards it to `host`.
+    pub forwarder: Option<&'a Hop>,
     /// Path for the upstream.
     pub path: &'a str,
     /// Query for the upstream.
@@ -49,9 +52,14 @@ pub struct UpstreamRequest<'a> {
 impl UpstreamRequest<'_> {
     /// Writes the head as HTTP/1.1.
     pub fn write_http1(&self, out: &mut Vec<u8>) {
-        for part in [self.view.method.as_bytes(), b" ", self.path.as_bytes()] {
+        for part in [self.view.method.as_bytes(), b" "] {
             out.extend_from_slice(part);
         }
+        if self.forwarder.is_some() {
+            out.extend_from_slice(b"http://");
+            out.extend_from_slice(self.host.as_bytes());
+        }
+        out.extend_from_slice(self.path.as_bytes());
         if let Some(query) = self.query {
             out.push(b'?');
             out.extend_from_slice(query.as_bytes());
@@ -69,6 +77,9 @@ impl UpstreamRequest<'_> {
             push_field(out, b"cookie", &cookies.0);
         }
         self.each_own_field(&mut |name, value| push_field(out, name.as_bytes(), value));
+        if let Some(authorization) = self.forwarder.and_then(Hop::authorization) {
+            push_field(out, b"Proxy-Authorization", authorization.as_bytes());
+        }
         match self.view.framing {
             Framing::Chunked | Framing::UntilEnd => {
                 out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -453,6 +464,7 @@ mod tests {
             identity: ClientIdentity::default(),
             scheme: "http",
             host: "up:1",
+            forwarder: None,
             path: "/p",
             query: view.query,
             drop_fields: [None; 3],

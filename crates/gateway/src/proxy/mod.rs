@@ -3,16 +3,18 @@
 //! ```text
 //! view     what the client sent, whichever protocol carried it
 //! plan     what to do with it: answer, Control API, or a Job for an upstream
-//! pool     a connection to the upstream, kept or new
+//! pool     a connection to the upstream, kept or new (dial), by way of a proxy (hop)
 //! exchange both bodies moved at the pace of the slower side
 //! record   what is counted and logged, written once at the end
 //! ```
 
 pub mod answer;
 pub mod client;
+pub mod dial;
 pub mod exchange;
 pub mod failure;
 pub mod forward;
+pub mod hop;
 pub mod identity;
 pub mod plan;
 pub mod pool;

@@ -250,8 +250,8 @@ pub fn plan(
         && view
             .upgrade
             .is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
-    let endpoint = match &endpoint.http1 {
-        Some(http1) if switch => http1,
+    let endpoint = match &endpoint.switching {
+        Some(switching) if switch => switching,
         _ => endpoint,
     };
     let request = UpstreamRequest {
@@ -267,11 +267,17 @@ pub fn plan(
         } else {
             "http"
         },
-        host: if api.api.upstream.preserve_host_header && !view.host.is_empty() {
+        // A proxy goes where the request's target says; another host beside it would only mislead
+        // (RFC 9112, section 3.2.2).
+        host: if api.api.upstream.preserve_host_header
+            && !view.host.is_empty()
+            && endpoint.way.forwarder().is_none()
+        {
             view.host
         } else {
             &endpoint.authority
         },
+        forwarder: endpoint.way.forwarder(),
         path: &upstream_path,
         query: query.as_deref(),
         drop_fields: [drop_field.as_deref(), strip.fields[0], strip.fields[1]],
@@ -311,6 +317,7 @@ pub fn plan(
         },
         bounds: Bounds {
             switch,
+            forwarded: endpoint.way.forwarder().is_some(),
             request_body: settings.max_request_body,
         },
         style,

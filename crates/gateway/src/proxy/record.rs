@@ -13,8 +13,8 @@ use super::{
     client::ClientError,
     exchange::Done,
     failure::Outage,
+    hop::Hop,
     plan::{Job, Refusal},
-    pool::ConnectError,
     view::{Peer, RequestView},
 };
 use crate::{
@@ -161,16 +161,16 @@ impl Record {
             org_id = %api.org_id,
             response_flag = verdict.flag.flag(),
             response_code_details = verdict.flag.detail(),
+            hop = outage.hop(),
+            proxy = job.endpoint.way.hop().map(Hop::shown),
             "http: proxy error: {outage}"
         );
         self.flag = Some(verdict.flag);
         if self.status == 0 {
             self.answered(answer.status, answer.body.len() as u64);
         }
-        if let (Some(texts), Outage::Connect(ConnectError::Tls(failure))) =
-            (&mut self.texts, outage)
-        {
-            texts.failure = Some(failure);
+        if let Some(texts) = &mut self.texts {
+            texts.failure = outage.into_tls_failure();
         }
         answer
     }

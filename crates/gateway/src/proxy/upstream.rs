@@ -46,6 +46,9 @@ pub enum UpstreamError {
     /// It switched to another protocol without being asked.
     #[error("upstream switched protocols, which nobody asked for")]
     Switch,
+    /// The proxy that forwards requests wants to be told who asks, or is not content with what it was told.
+    #[error("Proxy Authentication Required (407 from the proxy)")]
+    ByProxy,
     /// Its HTTP/2 stream failed.
     #[error("upstream stream: {0}")]
     Stream(#[from] h2::Error),

@@ -37,6 +37,7 @@ pub(crate) fn api(id: &str, listen_path: &str) -> Api {
             preserve_host_header: false,
             keep_final_slash: false,
             tls: UpstreamTls::default(),
+            proxy: Default::default(),
         },
         versioning: None,
         enforce_timeout: None,
