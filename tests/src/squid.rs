@@ -127,15 +127,11 @@ impl Builder {
             }
         };
         let access = if self.door == Door::Password {
-            // Squid hands over name and password percent-encoded.
-            write(
-                &dir.join("knows.sh"),
-                &format!(
-                    "while read -r name password rest; do\n\
-                     if [ \"$name:$password\" = '{CREDENTIALS}' ]; then echo OK; else echo ERR; fi\n\
-                     done\n"
-                ),
-            );
+            let knows = "while read -r name password rest; do
+if [ \"$name:$password\" = 'us@er:pa:ss' ]; then echo OK; else echo ERR; fi
+done
+";
+            write(&dir.join("knows.sh"), knows);
             format!(
                 "auth_param basic program /bin/sh {dir_text}/knows.sh\n\
                  auth_param basic children 1\n\
@@ -158,6 +154,7 @@ impl Builder {
              coredump_dir {dir_text}\n\
              hosts_file {dir_text}/hosts\n\
              visible_hostname squid.test\n\
+             strip_query_terms off\n\
              pinger_enable off\n\
              digest_generation off\n\
              max_filedescriptors 1024\n"
@@ -201,6 +198,15 @@ impl Squid {
     /// once it has ended.
     pub fn seen(&self) -> Vec<String> {
         self.read("access.log").lines().map(str::to_owned).collect()
+    }
+
+    /// Tunnels that have ended.
+    pub fn tunnels(&self) -> usize {
+        let lines = self.seen();
+        lines
+            .iter()
+            .filter(|line| line.starts_with("CONNECT "))
+            .count()
     }
 
     /// Waits for a line of [`Squid::seen`] that begins so; the line.

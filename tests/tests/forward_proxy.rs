@@ -135,7 +135,7 @@ fn an_https_target_is_reached_through_a_tunnel_that_is_kept_and_tls_goes_from_en
         line.starts_with(&format!("CONNECT localhost:{port} 200 ")),
         "{line}"
     );
-    assert_eq!(squid.seen().len(), 1);
+    assert_eq!(squid.tunnels(), 1);
     // A tunnel that was closed is not used again.
     assert_eq!(ask(&gateway).status(), 200);
     assert_eq!(upstream.connections(), 2);
@@ -400,11 +400,11 @@ fn an_upstream_that_is_taken_for_a_proxy_is_a_500() {
         error.contains("Not Found (404 from proxy http://127.0.0.1:"),
         "{error}"
     );
-    // Behind TLS, it is spoken to in clear text and does not understand.
-    let proxy = format!("http://127.0.0.1:{}", secure.address().port());
-    let gateway = trusting(&by(&proxy, &secure_url(&secure))).start();
-    assert_eq!(ask(&gateway).text(), PROBLEM);
-    assert_eq!(secure.requests(), 0);
+    // Behind TLS, it is spoken to in clear text and says in an alert that it does not understand.
+    let proxy = answering("\x15\x03\x03\0\x02\x02\x46");
+    let gateway = trusting(&by(&proxy.url(), &secure_url(&secure))).start();
+    assert_failed(&gateway, "URR", "connection_reset", "proxy");
+    assert_eq!(secure.connections(), 0);
 }
 
 /// OUT-99.

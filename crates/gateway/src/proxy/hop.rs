@@ -350,3 +350,77 @@ impl fmt::Display for HopError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+    use crate::proxy::{dial::Way, failure::Outage, pool::Http2Use};
+
+    fn on_worker<T>(work: impl AsyncFnOnce(Rc<Timers>) -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let timers = Timers::new();
+            let sweeper = timers.clone();
+            tokio::task::spawn_local(async move { sweeper.sweep().await });
+            work(timers).await
+        })
+    }
+
+    fn target() -> Endpoint {
+        Endpoint {
+            id: 0,
+            host: "::1".into(),
+            port: 443,
+            authority: "[::1]".into(),
+            tls: None,
+            http2: Http2Use::Never,
+            way: Way::Direct,
+            switching: None,
+            dial: Duration::from_secs(9),
+            keep: 0,
+            max_age: None,
+        }
+    }
+
+    /// Outbound sheet 6: no answer to CONNECT is a 504.
+    #[test]
+    fn a_proxy_that_does_not_answer_is_waited_for_no_longer_than_its_time() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let address =
+            ProxyAddress::parse(&format!("http://u:secret@127.0.0.1:{port}")).expect("one");
+        let hop = Hop {
+            patience: Duration::from_millis(1),
+            ..Hop::new(&address, None)
+        };
+        let result = on_worker(async |timers| hop.tunnel(&target(), &timers).await.map(drop));
+        let outage = Outage::Connect(result.expect_err("nobody answers"));
+        let verdict = outage.verdict();
+        assert_eq!((verdict.status, verdict.flag.flag()), (504, "URT"));
+        assert_eq!(outage.hop(), "proxy");
+        let said = format!("{outage} {outage:?} {hop:?}");
+        assert!(
+            said.contains(&format!("proxy http://127.0.0.1:{port} did not answer")),
+            "{said}"
+        );
+        assert!(!said.contains("secret"), "{said}");
+    }
+
+    #[test]
+    fn a_target_is_named_as_a_proxy_reads_it() {
+        assert_eq!(authority("up.test", 443), "up.test:443");
+        assert_eq!(authority("::1", 8443), "[::1]:8443");
+    }
+
+    #[test]
+    fn a_status_without_a_reason_is_told_by_its_meaning() {
+        assert_eq!(&*reason(407, ""), "Proxy Authentication Required");
+        assert_eq!(&*reason(403, " no way "), "no way");
+        assert_eq!(&*reason(599, ""), "no reason given");
+    }
+}
