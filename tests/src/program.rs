@@ -38,7 +38,9 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Several test processes may come here at once; Cargo's own lock lets one of them build.
+/// Several test processes may come here at once; Cargo's own lock lets one of them build. The whole
+/// workspace is named, as where all tests are run: what a part of it needs of its dependencies is less,
+/// and they would be built once more.
 fn build() -> PathBuf {
     let this = std::env::current_exe().expect("a test knows where it is");
     let profile = this
@@ -54,7 +56,8 @@ fn build() -> PathBuf {
         .args([
             "build",
             "--quiet",
-            "--package",
+            "--workspace",
+            "--bin",
             "portcullis",
             "--target-dir",
         ])
