@@ -14,6 +14,7 @@ use openssl::{
 use crate::{
     certificate::{Fingerprint, unix_seconds},
     names::{AlternativeName, alternative_names},
+    trust::{Usage, Way},
 };
 
 /// Most certificates a peer may send.
@@ -29,6 +30,17 @@ pub struct PresentedChain {
     not_before: i64,
     not_after: i64,
     names: OnceLock<Vec<AlternativeName>>,
+    way: OnceLock<KnownWay>,
+}
+
+/// A way from the leaf to an anchor that has passed every check.
+pub(crate) struct KnownWay {
+    /// The anchor it ends at.
+    pub(crate) anchor: Fingerprint,
+    /// What the leaf was asked to be good for.
+    pub(crate) usage: Usage,
+    /// The way.
+    pub(crate) way: Way,
 }
 
 /// Why presented certificates cannot be looked at.
@@ -88,6 +100,7 @@ impl PresentedChain {
             not_before,
             not_after,
             names: OnceLock::new(),
+            way: OnceLock::new(),
             certificates: parsed,
         })
     }
@@ -126,6 +139,21 @@ impl PresentedChain {
     #[must_use]
     pub fn names(&self) -> &[AlternativeName] {
         self.names.get_or_init(|| alternative_names(self.leaf()))
+    }
+
+    /// The first way that was found to be good, whoever asked.
+    pub(crate) fn known_way(&self) -> Option<&KnownWay> {
+        self.way.get()
+    }
+
+    /// Notes a way that is good, unless one is noted.
+    pub(crate) fn note_way(&self, way: impl FnOnce() -> Option<KnownWay>) {
+        if self.way.get().is_none()
+            && let Some(way) = way()
+        {
+            // Who came second found one that is as good.
+            let _ = self.way.set(way);
+        }
     }
 
     /// SHA-256 of the leaf's public key (SubjectPublicKeyInfo).

@@ -11,6 +11,9 @@
 //! - A chain is refused unless every check has passed; a library that fails refuses as well.
 //! - The work is bounded, whatever is presented: the certificates are ([`crate::presented`]), a way
 //!   has at most [`LONGEST_WAY`] of them, and no more than [`Work::MOST`] is done to find one.
+//! - A way that was found stays one, for whoever trusts its anchor, as long as every certificate on it
+//!   is valid: the handshake finds it, and the check of a request takes it up. What was not found is
+//!   looked for anew.
 
 mod checks;
 mod refusal;
@@ -18,7 +21,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use openssl::{
     error::ErrorStack,
@@ -41,7 +44,10 @@ use self::{
     checks::{serves, sound, subject, well_formed},
     search::Search,
 };
-use crate::{certificate::unix_seconds, presented::PresentedChain};
+use crate::{
+    certificate::{Fingerprint, unix_seconds},
+    presented::{KnownWay, PresentedChain},
+};
 
 /// Most certificates on a way, leaf and anchor counted.
 pub const LONGEST_WAY: usize = 10;
@@ -63,14 +69,16 @@ pub struct TrustAnchors {
     anchors: Vec<X509>,
     /// Where the anchors of a subject (DER) are.
     by_subject: HashMap<Box<[u8]>, Vec<usize>>,
+    fingerprints: HashSet<Fingerprint>,
     digest: [u8; 32],
 }
 
 /// The way from a leaf to an anchor, both included.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Way {
     /// Leaf first.
     pub certificates: Vec<X509>,
+    from: i64,
     until: i64,
 }
 
@@ -95,6 +103,7 @@ impl TrustAnchors {
         let store = store(&anchors)?;
         encoded.sort_unstable();
         encoded.dedup();
+        let fingerprints = encoded.iter().map(|der| Fingerprint::of_der(der)).collect();
         let mut digest = Sha256::new();
         for der in &encoded {
             digest.update(&der.len().to_be_bytes());
@@ -109,6 +118,7 @@ impl TrustAnchors {
         Ok(Self {
             store,
             by_subject,
+            fingerprints,
             anchors,
             digest: digest.finish(),
         })
@@ -151,6 +161,9 @@ impl TrustAnchors {
         at: i64,
     ) -> (Result<Way, Refusal>, Work) {
         let mut work = Work::default();
+        if let Some(way) = self.known(shown, usage, at) {
+            return (Ok(way.clone()), work);
+        }
         let leaf = shown.leaf();
         if let Err(refusal) = valid_at(leaf, at).and_then(|()| sound(leaf, true)) {
             return (Err(refusal), work);
@@ -160,19 +173,46 @@ impl TrustAnchors {
         work.walks = 1;
         let along = &shown.certificates()[1..];
         let first = walk(&self.store, leaf, along).and_then(|way| good(way, usage, at));
-        let Err(refusal) = first else {
-            return (first, work);
+        let refusal = match first {
+            Ok(way) => {
+                note(shown, usage, &way);
+                return (Ok(way), work);
+            }
+            Err(refusal) => refusal,
         };
         let mut search = Search::new(self, along, usage, at, work);
         let found = search.from(leaf);
         let (noted, work) = search.done();
+        if let Some(way) = found {
+            note(shown, usage, &way);
+            return (Ok(way), work);
+        }
         let told = match noted {
             // What is wrong with a way that is there says more than where another one ends.
             Some(noted) if refusal.is_untrusted() => noted,
             _ => refusal,
         };
-        (found.ok_or(told), work)
+        (Err(told), work)
     }
+
+    /// The way that was found before, where it leads to an anchor of ours and is good for a use now.
+    fn known<'s>(&self, shown: &'s PresentedChain, usage: Usage, at: i64) -> Option<&'s Way> {
+        let known = shown.known_way()?;
+        let good_for = known.usage == usage || known.usage == Usage::Client;
+        let valid = (known.way.from..=known.way.until).contains(&at);
+        (good_for && valid && self.fingerprints.contains(&known.anchor)).then_some(&known.way)
+    }
+}
+
+/// Notes a way that was found with what was presented.
+fn note(shown: &PresentedChain, usage: Usage, way: &Way) {
+    shown.note_way(|| {
+        Some(KnownWay {
+            anchor: Fingerprint::of(way.certificates.last()?).ok()?,
+            usage,
+            way: way.clone(),
+        })
+    });
 }
 
 /// A way whose certificates pass every check beside the library's.
@@ -196,11 +236,13 @@ fn good(way: Vec<X509>, usage: Usage, at: i64) -> Result<Way, Refusal> {
             });
         }
     }
+    // A time that cannot be read bounds it to now.
+    let begins = way.iter().map(|on_way| unix_seconds(on_way.not_before()));
     let ends = way.iter().map(|on_way| unix_seconds(on_way.not_after()));
-    let until = ends.map(|end| end.unwrap_or(at)).min().unwrap_or(at);
     Ok(Way {
+        from: begins.map(|begin| begin.unwrap_or(at)).max().unwrap_or(at),
+        until: ends.map(|end| end.unwrap_or(at)).min().unwrap_or(at),
         certificates: way,
-        until,
     })
 }
 

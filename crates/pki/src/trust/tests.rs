@@ -143,3 +143,35 @@ fn a_digest_tells_sets_of_anchors_apart_and_not_their_order() {
     assert_ne!(trusting(&[&a]).digest(), trusting(&[&a, &b]).digest());
     assert!(trusting(&[]).is_empty());
 }
+
+#[test]
+fn a_way_that_was_found_serves_everybody_who_trusts_its_anchor_and_nobody_else() {
+    let root = make_ca("Root", Algorithm::P256, 30).unwrap();
+    let other = make_ca("Other", Algorithm::P256, 30).unwrap();
+    let leaf = make_client(&root, "client", Algorithm::P256, 10).unwrap();
+    let chain = shown(&[&leaf]);
+    let found = |anchors: &[&Pair], usage, at| trusting(anchors).way_and_work(&chain, usage, at);
+
+    let (way, work) = found(&[&root], Usage::Client, now());
+    assert_eq!((way.is_ok(), work.walks), (true, 1));
+    let (way, work) = found(&[&other, &root], Usage::ClientOrServer, now());
+    assert_eq!((way.is_ok(), work), (true, Work::default()));
+    let (way, _) = found(&[&other], Usage::Client, now());
+    assert!(matches!(way, Err(Refusal::Untrusted { .. })), "{way:?}");
+    let (way, _) = found(&[&root], Usage::Client, now() + 11 * 86_400);
+    assert!(matches!(way, Err(Refusal::Expired { .. })), "{way:?}");
+}
+
+#[test]
+fn a_way_that_is_good_for_servers_too_is_not_taken_for_clients_alone() {
+    let root = authority("Root", None, None);
+    let server = make_server(&root, &["a.test"], Algorithm::P256, 10).unwrap();
+    let chain = shown(&[&server]);
+    let anchors = trusting(&[&root]);
+    assert!(anchors.way(&chain, Usage::ClientOrServer, now()).is_ok());
+    let refused = anchors.way(&chain, Usage::Client, now());
+    assert!(
+        matches!(refused, Err(Refusal::Purpose { .. })),
+        "{refused:?}"
+    );
+}
