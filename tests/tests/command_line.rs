@@ -103,6 +103,25 @@ fn check_takes_unknown_members_of_definitions_for_errors_when_strict() {
 }
 
 #[test]
+fn an_extra_that_is_not_there_yet_is_named_and_the_api_is_served_without_it() {
+    let classic = with(
+        api("a", "/a/", "http://upstream.test/"),
+        json!({"CORS": {"enable": true}, "enable_batch_request_support": true}),
+    );
+    let gateway = Gateway::builder().api("a", &classic);
+    let lenient = gateway.run(&["check"]);
+    assert_eq!(lenient.status.code(), Some(0), "{lenient:?}");
+    for feature in ["CORS", "batch requests"] {
+        let said = format!("warning: a.json: asks for {feature}, which");
+        assert!(lenient.log.contains(&said), "{}", lenient.log);
+    }
+    assert!(!row(&lenient.output, "a").contains("quarantined"));
+    let strict = gateway.run(&["check", "--strict"]);
+    assert_eq!(strict.status.code(), Some(1), "{strict:?}");
+    assert!(strict.log.contains("error: a.json: asks for CORS"));
+}
+
+#[test]
 fn check_fails_with_the_text_a_start_would_fail_with() {
     let gateway = Gateway::builder()
         .config(json!({"http_server_options": {"min_version": 772, "max_version": 771}}));

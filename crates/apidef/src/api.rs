@@ -54,6 +54,8 @@ pub struct Api {
     pub enforce_timeout: Option<Duration>,
     /// Per-path deadlines (`hard_timeouts`), first match wins.
     pub endpoint_timeouts: Vec<EndpointTimeout>,
+    /// Paths that nobody is asked to prove anything for (`ignored`, `ignoreAuthentication`).
+    pub open_paths: Vec<OpenPath>,
     /// `CORS` or other request-changing extras are not here: see `unsupported`.
     /// Suppress the access log for this API (`do_not_track` / traffic logs disabled).
     pub do_not_track: bool,
@@ -99,6 +101,7 @@ impl fmt::Debug for Api {
             .field("versioning", &self.versioning)
             .field("enforce_timeout", &self.enforce_timeout)
             .field("endpoint_timeouts", &self.endpoint_timeouts)
+            .field("open_paths", &self.open_paths)
             .field("do_not_track", &self.do_not_track)
             .field(
                 "client_certificates",
@@ -327,6 +330,18 @@ pub struct EndpointTimeout {
     pub method: Option<String>,
     /// The deadline.
     pub timeout: Duration,
+}
+
+/// A path of an API without authentication: neither its allow list nor a key is asked for, and no
+/// key's limit counts (inbound sheet 5.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenPath {
+    /// As in [`EndpointTimeout::path`]; the whole path has to match.
+    pub path: String,
+    /// Upper-case method, `None` for every method.
+    pub method: Option<String>,
+    /// Whether capital letters in the path do not matter.
+    pub ignore_case: bool,
 }
 
 /// A protection an API relies on. Serving without it would let somebody in.

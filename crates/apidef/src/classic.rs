@@ -37,7 +37,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     let client_certificates = client_certificates.or_else(|| client_rules.is_some().then(Vec::new));
     access::read(root, &mut facts);
     let authentication = authentication::authentication(root, &mut facts);
-    let timeouts = versions::read(root, &mut facts);
+    let paths = versions::read(root, &mut facts);
 
     let listener = listener(root);
     let proxy = root.at("proxy");
@@ -75,11 +75,12 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         },
         strip_listen_path: proxy.at("strip_listen_path").bool(),
         versioning,
-        enforce_timeout: timeouts.whole.or_else(|| {
+        enforce_timeout: paths.timeout.or_else(|| {
             let everywhere = root.at("global_enforce_timeout");
             duration(&everywhere)
         }),
-        endpoint_timeouts: timeouts.endpoints,
+        endpoint_timeouts: paths.timeouts,
+        open_paths: paths.open,
         do_not_track: root.at("do_not_track").bool(),
         client_certificates,
         client_rules: client_rules.unwrap_or_default(),

@@ -47,7 +47,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     let client_certificates = client_certificates.or_else(|| client_rules.is_some().then(Vec::new));
     access::read(root, &extension, &mut facts);
     let authentication = authentication::authentication(root, &extension.at("server"), &mut facts);
-    let endpoint_timeouts = operations::read(root, &extension, &mut facts);
+    let operations = operations::read(root, &extension, &mut facts);
 
     let info = extension.at("info");
     let state = info.at("state");
@@ -88,7 +88,8 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         strip_listen_path: path.at("strip").bool(),
         versioning,
         enforce_timeout,
-        endpoint_timeouts,
+        endpoint_timeouts: operations.timeouts,
+        open_paths: operations.open,
         do_not_track: !extension
             .at("middleware")
             .at("global")

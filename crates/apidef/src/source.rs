@@ -231,6 +231,7 @@ pub(crate) fn differences(a: &ParsedDefinition, b: &ParsedDefinition) -> Vec<&'s
             a.endpoint_timeouts != b.endpoint_timeouts,
             "time limits of endpoints",
         ),
+        (a.open_paths != b.open_paths, "paths without authentication"),
         (
             a.authentication != b.authentication || a.session_lifetime != b.session_lifetime,
             "authentication",

@@ -764,28 +764,66 @@ fn certificate_auth_wins_over_the_old_flag_of_the_token_scheme() {
 }
 
 #[test]
-fn ignoring_authentication_on_an_open_api_is_harmless_and_elsewhere_it_is_a_rule() {
-    let entry = json!([{"path": "/x", "method": "GET"}]);
-    let list = "/version_data/versions/Default/extended_paths/ignored";
-    let open = with(classic(), list, entry);
-    assert!(read_classic(&open).api.protections.is_empty());
-    let closed = read_classic(&with(open, "/use_keyless", json!(false))).api;
-    assert!(closed.protections.contains(&Protection::PathAccess));
+fn paths_without_authentication_name_their_methods() {
+    let default = "/version_data/versions/Default";
+    let entries = json!([
+        {"path": "/x/{id}", "method": "get", "ignore_case": true},
+        {"path": "/y", "method_actions": {"PUT": {"action": "no_action"}}},
+        {"path": "/off", "method": "GET", "disabled": true},
+        {"path": "/none"},
+    ]);
+    let closed = with(classic(), "/use_keyless", json!(false));
+    let listed = with(
+        closed,
+        &format!("{default}/extended_paths/ignored"),
+        entries,
+    );
+    let plain = with(
+        listed.clone(),
+        &format!("{default}/paths"),
+        json!({"ignored": ["/z"]}),
+    );
+    let open = |read: &ParsedDefinition| {
+        let open = read.api.open_paths.iter();
+        open.map(|open| (open.path.clone(), open.method.clone(), open.ignore_case))
+            .collect::<Vec<_>>()
+    };
+    let of = |path: &str, method: &str, case| (path.to_owned(), Some(method.to_owned()), case);
 
-    let operation = format!("{EXT}/middleware/operations/o/ignoreAuthentication");
-    let open = with(oas(), &operation, json!({"enabled": true}));
-    assert!(read_oas(&open).api.protections.is_empty());
-    let closed = with(
-        open,
-        &format!("{EXT}/server/authentication/enabled"),
+    let extended = with(
+        plain.clone(),
+        &format!("{default}/use_extended_paths"),
         json!(true),
     );
-    assert!(
-        read_oas(&closed)
-            .api
-            .protections
-            .contains(&Protection::PathAccess)
+    let read = read_classic(&extended);
+    assert_eq!(
+        open(&read),
+        [of("/x/{id}", "GET", true), of("/y", "PUT", false)]
     );
+    assert!(read.api.protections.is_empty());
+    let warned = read
+        .warnings
+        .iter()
+        .any(|warning| warning.to_string().contains("names no method"));
+    assert!(warned, "{:?}", read.warnings);
+    let read = read_classic(&with(
+        plain,
+        &format!("{default}/use_extended_paths"),
+        json!(false),
+    ));
+    let names: Vec<_> = read.api.open_paths.iter().map(|open| &open.path).collect();
+    assert!(names.contains(&&"/z".to_owned()), "{names:?}");
+
+    let operation = format!("{EXT}/middleware/operations/o/ignoreAuthentication");
+    let lost = read_oas(&with(oas(), &operation, json!({"enabled": true})));
+    assert!(lost.api.open_paths.is_empty());
+    let paths = json!({"/pets/{id}": {"get": {"operationId": "o"}}});
+    let found = with(
+        with(oas(), &operation, json!({"enabled": true})),
+        "/paths",
+        paths,
+    );
+    assert_eq!(open(&read_oas(&found)), [of("/pets/{id}", "GET", false)]);
 }
 
 #[test]

@@ -111,6 +111,8 @@ pub struct RunningApi {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Deadlines by path, first match wins.
     pub timeouts: Vec<PathTimeout>,
+    /// Paths without authentication.
+    pub open_paths: Vec<OpenPath>,
     /// How often all callers together may call it.
     pub rate: Option<ApiRate>,
     /// Whose client certificates pass, where it has an allow list.
@@ -139,7 +141,28 @@ pub struct PathTimeout {
     pub timeout: Duration,
 }
 
+/// Requests of an API that nobody has to prove anything for.
+pub struct OpenPath {
+    /// On the whole path after the listen path.
+    pub path: Regex,
+    /// Upper-case method, `None` for every.
+    pub method: Option<String>,
+}
+
 impl RunningApi {
+    /// Whether a request is for a path without authentication. `path` is asked for only where there
+    /// is any.
+    pub fn is_open<P: AsRef<str>>(&self, method: &str, path: impl FnOnce() -> P) -> bool {
+        if self.open_paths.is_empty() {
+            return false;
+        }
+        let path = path();
+        self.open_paths.iter().any(|open| {
+            open.method.as_deref().is_none_or(|wanted| wanted == method)
+                && open.path.is_match(path.as_ref())
+        })
+    }
+
     /// It relays bytes instead of serving requests.
     pub fn is_raw(&self) -> bool {
         matches!(

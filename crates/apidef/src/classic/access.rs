@@ -35,7 +35,7 @@ pub(crate) fn client_certificates(root: &Node<'_, '_>, facts: &mut Facts) -> Opt
 }
 
 /// Nothing authenticates on this API.
-pub(crate) fn is_keyless(root: &Node<'_, '_>) -> bool {
+pub(super) fn is_keyless(root: &Node<'_, '_>) -> bool {
     root.at("use_keyless").bool()
 }
 

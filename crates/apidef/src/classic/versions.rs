@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::api::{EndpointTimeout, Protection, VersionLocation, VersionTarget, Versioning};
-use crate::classic::access::is_keyless;
+use crate::api::{
+    EndpointTimeout, OpenPath, Protection, VersionLocation, VersionTarget, Versioning,
+};
 use crate::duration::duration;
 use crate::facts::Facts;
 use crate::reader::Node;
@@ -11,21 +12,23 @@ use crate::reader::Node;
 /// The names under which the settings of an unversioned API may stand.
 const UNVERSIONED: [&str; 3] = ["Default", "default", ""];
 
-/// Deadlines of an API.
+/// What a version says of its paths.
 #[derive(Debug, Default)]
-pub(crate) struct Timeouts {
-    /// Of every exchange.
-    pub(crate) whole: Option<Duration>,
-    /// Of single endpoints.
-    pub(crate) endpoints: Vec<EndpointTimeout>,
+pub(crate) struct Paths {
+    /// Deadline of every exchange.
+    pub(crate) timeout: Option<Duration>,
+    /// Deadlines of single endpoints.
+    pub(crate) timeouts: Vec<EndpointTimeout>,
+    /// Those without authentication.
+    pub(crate) open: Vec<OpenPath>,
 }
 
 /// Reads `version_data`.
-pub(crate) fn read(root: &Node<'_, '_>, facts: &mut Facts) -> Timeouts {
-    let mut timeouts = Timeouts::default();
+pub(crate) fn read(root: &Node<'_, '_>, facts: &mut Facts) -> Paths {
+    let mut paths = Paths::default();
     let data = root.at("version_data");
     if !data.is_present() {
-        return timeouts;
+        return paths;
     }
     let versions = data.at("versions");
     let unversioned = data.at("not_versioned").bool();
@@ -47,14 +50,13 @@ pub(crate) fn read(root: &Node<'_, '_>, facts: &mut Facts) -> Timeouts {
         );
     }
     facts.protect(!unversioned, Protection::InlineVersions);
-    let keyless = is_keyless(root);
     for (name, version) in versions.members() {
         // Beside the version in force others may lie around unused.
         if !unversioned || UNVERSIONED.contains(&name) {
-            read_version(&version, keyless, facts, &mut timeouts);
+            read_version(&version, facts, &mut paths);
         }
     }
-    timeouts
+    paths
 }
 
 /// Reads `definition`, the map from version names to other APIs.
@@ -158,7 +160,7 @@ pub(crate) fn build(
     })
 }
 
-fn read_version(version: &Node<'_, '_>, keyless: bool, facts: &mut Facts, timeouts: &mut Timeouts) {
+fn read_version(version: &Node<'_, '_>, facts: &mut Facts, found: &mut Paths) {
     facts.protect(
         !matches!(version.at("expires").string(), "" | "-1"),
         Protection::Expiry,
@@ -174,7 +176,7 @@ fn read_version(version: &Node<'_, '_>, keyless: bool, facts: &mut Facts, timeou
     );
     if !version.at("global_enforce_timeout_disabled").bool() {
         let whole = duration(&version.at("global_enforce_timeout"));
-        timeouts.whole = [timeouts.whole, whole].into_iter().flatten().min();
+        found.timeout = [found.timeout, whole].into_iter().flatten().min();
     }
     let headers = |added: &'static str, removed: &'static str, off: &'static str| {
         (!version.at(added).is_empty() || !version.at(removed).is_empty())
@@ -199,20 +201,23 @@ fn read_version(version: &Node<'_, '_>, keyless: bool, facts: &mut Facts, timeou
     let plain = version.at("paths");
     let listed = |list: &'static str| !plain.at(list).strings().is_empty();
     facts.protect(
-        listed("white_list") | listed("black_list") | (listed("ignored") && !keyless),
+        listed("white_list") | listed("black_list"),
         Protection::PathAccess,
     );
-    extended_paths(version, keyless, facts, timeouts);
+    if !version.at("use_extended_paths").bool() {
+        let open = plain.at("ignored").strings();
+        found.open.extend(open.into_iter().map(|path| OpenPath {
+            path,
+            method: None,
+            ignore_case: false,
+        }));
+    }
+    extended_paths(version, facts, found);
 }
 
 /// Path lists count as protections even where `use_extended_paths` leaves them out: a list
 /// somebody wrote down is not silently dropped.
-fn extended_paths(
-    version: &Node<'_, '_>,
-    keyless: bool,
-    facts: &mut Facts,
-    timeouts: &mut Timeouts,
-) {
+fn extended_paths(version: &Node<'_, '_>, facts: &mut Facts, found: &mut Paths) {
     let paths = version.at("extended_paths");
     let in_use = version.at("use_extended_paths").bool();
     let any = |list: &'static str| {
@@ -236,8 +241,6 @@ fn extended_paths(
             any("white_list") | any("black_list") | any("internal"),
             Protection::PathAccess,
         ),
-        // Leaving authentication out of some paths of an open API changes nothing.
-        (any("ignored") && !keyless, Protection::PathAccess),
         (any("rate_limit"), Protection::RateLimit),
         (any("size_limits"), Protection::RequestSizeLimit),
         (any("validate_json"), Protection::RequestValidation),
@@ -304,13 +307,36 @@ fn extended_paths(
         let Some(timeout) = duration(&entry.at("timeout")) else {
             continue;
         };
-        timeouts.endpoints.push(EndpointTimeout {
+        found.timeouts.push(EndpointTimeout {
             path: entry.at("path").string().to_owned(),
             method: Some(entry.at("method").string().to_ascii_uppercase())
                 .filter(|m| !m.is_empty()),
             timeout,
         });
     }
+    for entry in paths.at("ignored").elements() {
+        if !entry.at("disabled").bool() {
+            open_path(&entry, &mut found.open);
+        }
+    }
+}
+
+/// A path without authentication, for the methods its entry names.
+fn open_path(entry: &Node<'_, '_>, open: &mut Vec<OpenPath>) {
+    let actions = entry.at("method_actions");
+    let mut methods: Vec<String> = actions.members().map(|(name, _)| name.to_owned()).collect();
+    let method = entry.at("method").string();
+    if methods.is_empty() && !method.is_empty() {
+        methods.push(method.to_owned());
+    }
+    if methods.is_empty() {
+        entry.warn("has no effect: it names no method");
+    }
+    open.extend(methods.into_iter().map(|method| OpenPath {
+        path: entry.at("path").string().to_owned(),
+        method: Some(method.to_ascii_uppercase()),
+        ignore_case: entry.at("ignore_case").bool(),
+    }));
 }
 
 /// The old form of a mock: a path list whose entry replies itself.

@@ -58,14 +58,6 @@ pub(crate) fn client_certificates(
     Some(allowed)
 }
 
-/// Nothing authenticates on this API.
-pub(crate) fn is_keyless(extension: &Node<'_, '_>) -> bool {
-    !extension
-        .at("server")
-        .at("authentication")
-        .is_not_disabled()
-}
-
 fn upstream(upstream: &Node<'_, '_>, facts: &mut Facts) {
     let mutual = upstream.at("mutualTLS");
     let map = mutual.at("domainToCertificateMapping");

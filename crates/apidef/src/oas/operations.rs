@@ -5,10 +5,9 @@
 
 use std::collections::HashMap;
 
-use crate::api::{EndpointTimeout, Protection};
+use crate::api::{EndpointTimeout, OpenPath, Protection};
 use crate::duration::duration;
 use crate::facts::Facts;
-use crate::oas::access::is_keyless;
 use crate::reader::Node;
 
 /// The members of an OpenAPI path item that are operations.
@@ -16,23 +15,39 @@ const METHODS: [&str; 8] = [
     "get", "put", "post", "delete", "options", "head", "patch", "trace",
 ];
 
-/// Reads every operation and returns their deadlines.
-pub(crate) fn read(
-    root: &Node<'_, '_>,
-    extension: &Node<'_, '_>,
-    facts: &mut Facts,
-) -> Vec<EndpointTimeout> {
-    let keyless = is_keyless(extension);
+/// What operations say of their paths.
+#[derive(Debug, Default)]
+pub(crate) struct Operations {
+    /// Their deadlines.
+    pub(crate) timeouts: Vec<EndpointTimeout>,
+    /// Those without authentication.
+    pub(crate) open: Vec<OpenPath>,
+}
+
+/// Reads every operation.
+pub(crate) fn read(root: &Node<'_, '_>, extension: &Node<'_, '_>, facts: &mut Facts) -> Operations {
     let middleware = extension.at("middleware");
     let operations = middleware.at("operations");
-    let mut timeouts = Vec::new();
+    let mut found = Operations::default();
     if !operations.is_present() {
-        return timeouts;
+        return found;
     }
     let places = places(root);
     for (id, operation) in operations.members() {
-        protections(&operation, keyless, facts);
+        protections(&operation, facts);
         extras(&operation, facts);
+        let place = places.get(id);
+        let open = operation.at("ignoreAuthentication");
+        if open.is_not_disabled() {
+            match place {
+                Some((path, method)) => found.open.push(OpenPath {
+                    path: (*path).to_owned(),
+                    method: Some(method.to_ascii_uppercase()),
+                    ignore_case: open.at("ignoreCase").bool(),
+                }),
+                None => open.warn("has no effect: no path has an operation with this id"),
+            }
+        }
         let deadline = operation.at("enforceTimeout");
         if !deadline.is_not_disabled() {
             continue;
@@ -40,8 +55,8 @@ pub(crate) fn read(
         let Some(timeout) = duration(&deadline.at("value")) else {
             continue;
         };
-        match places.get(id) {
-            Some((path, method)) => timeouts.push(EndpointTimeout {
+        match place {
+            Some((path, method)) => found.timeouts.push(EndpointTimeout {
                 path: (*path).to_owned(),
                 method: Some(method.to_ascii_uppercase()),
                 timeout,
@@ -49,7 +64,7 @@ pub(crate) fn read(
             None => deadline.warn("has no effect: no path has an operation with this id"),
         }
     }
-    timeouts
+    found
 }
 
 /// Operation id to path and method.
@@ -67,7 +82,7 @@ fn places<'v>(root: &Node<'_, 'v>) -> HashMap<&'v str, (&'v str, &'static str)> 
     places
 }
 
-fn protections(operation: &Node<'_, '_>, keyless: bool, facts: &mut Facts) {
+fn protections(operation: &Node<'_, '_>, facts: &mut Facts) {
     for (name, protection) in [
         ("allow", Protection::PathAccess),
         ("block", Protection::PathAccess),
@@ -81,9 +96,6 @@ fn protections(operation: &Node<'_, '_>, keyless: bool, facts: &mut Facts) {
     ] {
         facts.protect(operation.at(name).is_not_disabled(), protection);
     }
-    // Leaving authentication out of some paths of an open API changes nothing.
-    let ignored = operation.at("ignoreAuthentication").is_not_disabled();
-    facts.protect(ignored && !keyless, Protection::PathAccess);
     for plugin in operation.at("postPlugins").elements() {
         facts.protect(plugin.is_not_disabled(), Protection::Plugins);
     }

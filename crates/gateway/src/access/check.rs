@@ -42,6 +42,24 @@ pub struct Question {
     pub(super) open: Open,
 }
 
+impl Question {
+    fn about<'p>(
+        api: &Arc<RunningApi>,
+        policies: &Arc<PolicySet>,
+        view: &RequestView<'_>,
+        path: impl Fn() -> Cow<'p, str>,
+        open: Open,
+    ) -> Checked {
+        Checked::Ask(Box::new(Self {
+            api: api.clone(),
+            policies: policies.clone(),
+            method: view.method.to_owned(),
+            path: path().into_owned(),
+            open,
+        }))
+    }
+}
+
 /// How far the decision is.
 pub(super) enum Open {
     /// Who it is, is not known.
@@ -92,21 +110,26 @@ pub fn check<'p>(
         Authentication::Keyless => None,
         Authentication::Required(methods) => Some(methods),
     };
-    let ask = |open| {
-        Checked::Ask(Box::new(Question {
-            api: api.clone(),
-            policies: policies.clone(),
-            method: view.method.to_owned(),
-            path: path().into_owned(),
-            open,
-        }))
-    };
     let session = match methods.map(|methods| identify(link, api, policies, methods, came, view)) {
         None => None,
         Some(Identified::Session(session)) => Some(session),
         Some(Identified::Denied(denied)) => return Checked::Denied(denied),
-        Some(Identified::Ask(identifying)) => return ask(Open::Identity(identifying)),
+        Some(Identified::Ask(identifying)) => {
+            return Question::about(api, policies, view, path, Open::Identity(identifying));
+        }
     };
+    limited(link, api, policies, session, view, path)
+}
+
+/// Holds a request to its limits.
+fn limited<'p>(
+    link: &AccessLink,
+    api: &Arc<RunningApi>,
+    policies: &Arc<PolicySet>,
+    session: Option<Arc<LiveSession>>,
+    view: &RequestView<'_>,
+    path: impl Fn() -> Cow<'p, str>,
+) -> Checked {
     match limits(link, api, session.as_ref(), view.method, &path()) {
         Limited::Pass => Checked::Pass(session),
         Limited::Refused(refused) => Checked::Denied(Denied {
@@ -114,9 +137,32 @@ pub fn check<'p>(
             session,
             presented: None,
         }),
-        Limited::Throttled(throttle) => ask(Open::Throttled(session, throttle)),
-        Limited::Count(counting) => ask(Open::Counting(session, counting)),
+        Limited::Throttled(throttle) => Question::about(
+            api,
+            policies,
+            view,
+            path,
+            Open::Throttled(session, throttle),
+        ),
+        Limited::Count(counting) => {
+            Question::about(api, policies, view, path, Open::Counting(session, counting))
+        }
     }
+}
+
+/// Checks a request for a path of an API without authentication: all that is left is how often the API
+/// as a whole may be called.
+pub fn without_sender<'p>(
+    link: &AccessLink,
+    api: &Arc<RunningApi>,
+    policies: &Arc<PolicySet>,
+    view: &RequestView<'_>,
+    path: impl Fn() -> Cow<'p, str>,
+) -> Checked {
+    if api.rate.is_none() {
+        return Checked::Pass(None);
+    }
+    limited(link, api, policies, None, view, path)
 }
 
 enum Identified {

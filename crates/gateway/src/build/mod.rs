@@ -48,7 +48,7 @@ use crate::{
     events::Handlers,
     observe::Registry,
     policies::LoadedPolicies,
-    snapshot::{ApiRate, HttpService, PathTimeout, Port, RunningApi, Service, Snapshot},
+    snapshot::{ApiRate, HttpService, OpenPath, PathTimeout, Port, RunningApi, Service, Snapshot},
 };
 
 /// Something worth saying about a snapshot that stands all the same.
@@ -230,6 +230,9 @@ impl Builder {
                 Ok(parsed) => {
                     for note in &parsed.warnings {
                         findings.push(warning(&file.name, note.to_string()));
+                    }
+                    for feature in &parsed.api.unsupported {
+                        findings.push(warning(&file.name, without_effect(feature)));
                     }
                     let place = Arc::new(Quarantined::of(&parsed.api, ""));
                     self.places.insert(file.name.clone(), place);
@@ -548,12 +551,18 @@ impl Builder {
                 })
             })
             .collect::<Result<Vec<_>, String>>()?;
+        let open_paths = api
+            .open_paths
+            .iter()
+            .map(open_path)
+            .collect::<Result<_, _>>()?;
         let slot = self.registry.slot(&api.id);
         Ok(Arc::new(RunningApi {
             api: Arc::new(api.clone()),
             slot,
             endpoints,
             timeouts,
+            open_paths,
             rate: api.limits.rate.map(|rate| self.api_rate(api, rate)),
             clients: self.client_list(api, findings)?,
             events: Handlers::prepare(api, &self.config.base, findings),
@@ -577,6 +586,25 @@ fn unix_now() -> i64 {
         .map_or(0, |since| {
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         })
+}
+
+/// A path without authentication. The whole path has to match, so that no longer one is open by
+/// accident.
+fn open_path(rule: &portcullis_apidef::OpenPath) -> Result<OpenPath, String> {
+    let case = if rule.ignore_case { "(?i)" } else { "" };
+    let path = Regex::new(&format!("{case}^(?:{})$", path_pattern(&rule.path)))
+        .map_err(|error| format!("path without authentication {:?}: {error}", rule.path))?;
+    Ok(OpenPath {
+        path,
+        method: rule.method.clone(),
+    })
+}
+
+/// What is said of an extra that a definition asks for and this build lacks.
+fn without_effect(feature: &str) -> String {
+    format!(
+        "asks for {feature}, which this gateway does not have yet; the API is served without it"
+    )
 }
 
 pub(crate) fn warning(place: &str, message: String) -> Finding {

@@ -283,7 +283,7 @@ async fn answer(
         }
         Plan::Forward(job) => {
             client.quota = job.quota;
-            let admission = Admission::of(&read.peer, &job.api, job.session.as_ref());
+            let admission = job.admission(&read.peer);
             let forwarded = {
                 let forward = pin!(proxy::forward(worker, &job, &mut client, record, deadline));
                 worker.watch.until_revoked(admission, forward).await
@@ -298,7 +298,7 @@ async fn answer(
                     None
                 }
                 Forwarded::Switched(upstream) => {
-                    let admission = Admission::of(&read.peer, &job.api, job.session.as_ref());
+                    let admission = job.admission(&read.peer);
                     Some((upstream, admission))
                 }
                 Forwarded::Broken => {

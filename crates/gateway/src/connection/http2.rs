@@ -28,7 +28,7 @@ use crate::{
     },
     snapshot::Service,
     transport::Transport,
-    watch::{Admission, Revoked},
+    watch::Revoked,
     worker::Worker,
 };
 
@@ -178,7 +178,7 @@ async fn stream(
         Plan::Forward(job) => {
             client.quota = job.quota;
             let deadline = &mut worker.timers.never();
-            let admission = Admission::of(peer, &job.api, job.session.as_ref());
+            let admission = job.admission(peer);
             let forwarded = {
                 let forward = pin!(proxy::forward(
                     worker,

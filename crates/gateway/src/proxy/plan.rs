@@ -36,6 +36,7 @@ use crate::{
     flight::{Check, Entry, Leaf, Stage},
     http1::Framing,
     snapshot::{HttpService, Port, RunningApi, Snapshot},
+    watch::Admission,
     worker::Worker,
 };
 
@@ -98,10 +99,22 @@ pub struct Job {
     pub bounds: Bounds,
     /// How its errors are written.
     pub style: ErrorStyle,
+    /// Nobody had to prove anything for it.
+    pub open: bool,
     /// Who sent it, where that was asked.
     pub session: Option<Arc<LiveSession>>,
     /// What the response tells of the sender's quota.
     pub quota: Option<QuotaLeft>,
+}
+
+impl Job {
+    /// What let its sender in and may be taken away while it is under way.
+    pub fn admission(&self, peer: &Rc<Peer>) -> Option<Admission> {
+        if self.open {
+            return None;
+        }
+        Admission::of(peer, &self.api, self.session.as_ref())
+    }
 }
 
 /// Decides what to do with a request.
@@ -206,21 +219,19 @@ pub fn plan(
         }
     }
 
-    if let Some(list) = &api.clients
+    let after_listen = || found.path_after_listen(&path);
+    let open = api.is_open(view.method, after_listen);
+    if !open
+        && let Some(list) = &api.clients
         && let Err(barred) = clients::admit(list, peer.tls.is_some(), peer.client.as_ref())
     {
         return Planned::Decided(bar(worker, api, &barred, style, peer, view));
     }
-    let after_listen = || found.path_after_listen(&path);
-    let came = Came::by(peer);
-    let checked = check(
-        &worker.access,
-        api,
-        &snapshot.policies,
-        came,
-        view,
-        after_listen,
-    );
+    let (link, policies) = (&worker.access, &snapshot.policies);
+    let checked = match open {
+        true => access::check::without_sender(link, api, policies, view, after_listen),
+        false => check(link, api, policies, Came::by(peer), view, after_listen),
+    };
     let (session, question) = match checked {
         Checked::Pass(session) => (session, None),
         Checked::Denied(denied) => {
@@ -257,7 +268,9 @@ pub fn plan(
     let request = UpstreamRequest {
         view,
         peer,
-        identity: if api.clients.is_some() || api.api.authentication.takes_certificates() {
+        // An upstream is told of certificates that were looked at, and of no others.
+        identity: if !open && (api.clients.is_some() || api.api.authentication.takes_certificates())
+        {
             api.api.client_identity
         } else {
             ClientIdentity::default()
@@ -321,6 +334,7 @@ pub fn plan(
             request_body: settings.max_request_body,
         },
         style,
+        open,
         session,
         quota: None,
     });

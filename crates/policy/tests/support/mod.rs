@@ -42,6 +42,7 @@ pub(crate) fn api(id: &str, listen_path: &str) -> Api {
         versioning: None,
         enforce_timeout: None,
         endpoint_timeouts: Vec::new(),
+        open_paths: Vec::new(),
         do_not_track: false,
         client_certificates: None,
         client_rules: Default::default(),
