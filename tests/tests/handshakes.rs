@@ -44,6 +44,36 @@ fn entries(gateway: &Gateway, control: u16, query: &str, count: usize) -> Vec<Va
 }
 
 #[test]
+fn a_certificate_without_a_key_is_told_and_counted() {
+    let echo = Echo::start("api");
+    let control = free_port();
+    let definition = with(
+        api("a", "/a/", &echo.url()),
+        json!({"use_keyless": false, "auth_configs": {"authToken": {"use_certificate": true}}}),
+    );
+    let gateway = separate(control).api("a", &definition).start();
+    let stranger = self_signed("stranger");
+    assert_eq!(call(&gateway).with(&[&stranger]).get("/a/").status(), 401);
+    assert_eq!(call(&gateway).get("/a/").status(), 401);
+
+    let unknown = &entries(&gateway, control, "?reason=certificate_without_key", 1)[0];
+    assert_eq!(unknown["stage"], "request");
+    assert_eq!(unknown["api_id"], "a");
+    let leaf = unknown["certificate"]["fingerprint"].as_str();
+    assert_eq!(
+        leaf,
+        Some(certs::fingerprint(&stranger.certificate).as_str()),
+        "{unknown}"
+    );
+    entries(&gateway, control, "?reason=certificate_required", 1);
+    let metrics = gateway.control_on(control, "/metrics").text();
+    for reason in ["certificate_without_key", "certificate_required"] {
+        let line = format!("portcullis_client_refusals_total{{reason=\"{reason}\"}} 1");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+}
+
+#[test]
 fn a_failed_handshake_is_told_with_what_was_offered_and_presented() {
     let echo = Echo::start("api");
     let control = free_port();

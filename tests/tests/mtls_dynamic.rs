@@ -11,6 +11,7 @@ use portcullis_tests::{
     mtls::{Call, Outcome, call, early, expired, expiring, id, not_allowed, self_signed, upload},
     ports::free_port,
     redis::Redis,
+    tls::s_client,
     wait::{PATIENCE, eventually, within},
 };
 use serde_json::{Value, json};
@@ -580,4 +581,54 @@ fn without_its_store_a_gateway_serves_the_certificates_it_knows_and_nobody_else(
     redis.revive();
     let forgotten = within(PATIENCE, || open(&known).status() == 401);
     assert!(forgotten, "the store is asked again once it is back");
+}
+
+#[test]
+fn certificates_are_keys_over_http2_and_in_resumed_sessions_as_well() {
+    let echo = Echo::start("up");
+    let gateway = Gateway::builder()
+        .tls()
+        .config(json!({"http_server_options": {"enable_http2": true}}))
+        .api("dyn", &dynamic("dyn", &echo))
+        .start();
+    let [known, unknown] = ["known", "unknown"].map(self_signed);
+    for (name, pair) in [("known", &known), ("unknown", &unknown)] {
+        let both = [pair.certificate_pem(), pair.key_pem()].concat();
+        gateway.write(&format!("{name}.pem"), &both);
+    }
+    upload(&gateway, gateway.port(), &known.certificate_pem());
+    let token = key_of(&gateway, &known, &["dyn"], json!({}));
+    let file = |name: &str| gateway.path(name).display().to_string();
+
+    for (name, status) in [("known.pem", 200), ("unknown.pem", 401)] {
+        let curl = gateway
+            .curl()
+            .arguments(&["--http2", "--cert", &file(name)]);
+        let answer = curl.send(&gateway.url("/dyn/"));
+        assert_eq!(
+            (answer.status, answer.http_version.as_str()),
+            (status, "2"),
+            "{name}"
+        );
+    }
+
+    let request = "GET /dyn/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let said = |version: &str, verb: &str| {
+        let (certificate, session) = (file("known.pem"), file(version));
+        let arguments = ["-servername", "localhost", version, "-cert", &certificate];
+        let arguments = [&arguments[..], &["-key", &certificate, verb, &session]].concat();
+        s_client(gateway.address(), &arguments, request).text
+    };
+    for version in ["-tls1_2", "-tls1_3"] {
+        assert!(said(version, "-sess_out").contains("HTTP/1.1 200"));
+        let resumed = said(version, "-sess_in");
+        assert!(resumed.contains("\nReused, TLSv1"), "{resumed}");
+        assert!(resumed.contains("HTTP/1.1 200"), "{resumed}");
+    }
+    remove(&gateway, &format!("/tyk/keys/{token}"));
+    for version in ["-tls1_2", "-tls1_3"] {
+        let resumed = said(version, "-sess_in");
+        assert!(resumed.contains("\nReused, TLSv1"), "{resumed}");
+        assert!(resumed.contains("HTTP/1.1 401"), "{resumed}");
+    }
 }

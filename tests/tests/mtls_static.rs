@@ -687,6 +687,30 @@ fn a_request_for_a_stricter_host_than_the_handshakes_is_misdirected() {
     assert_eq!(listed.get("/").status(), 200);
 }
 
+/// The same where a client of HTTP/2 reuses one connection for two hosts (RFC 9113, section 9.1.1).
+#[test]
+fn a_stream_for_a_stricter_host_than_its_connections_is_misdirected() {
+    let echo = Echo::start("api");
+    let closed = listing("a", "/", &echo, &json!([pem(&self_signed("client"))]));
+    let gateway = separate()
+        .config(json!({"http_server_options": {"enable_http2": true}}))
+        .api("a", &bound(closed, "closed.test"))
+        .api("b", &bound(api("b", "/", &echo.url()), "open.test"))
+        .start();
+    let url = format!("https://open.test:{}/", gateway.port());
+    let curl = || {
+        let curl = gateway.curl().arguments(&["--http2", "--insecure"]);
+        curl.at("open.test", gateway.address())
+    };
+    let open = curl().send(&url);
+    assert_eq!((open.status, open.http_version.as_str()), (200, "2"));
+    let misdirected = curl().header("Host", "closed.test").send(&url);
+    assert_eq!(
+        (misdirected.status, misdirected.http_version.as_str()),
+        (421, "2")
+    );
+}
+
 /// Recommendations 16, 18 and 19.
 #[test]
 fn patterns_and_capitals_and_disabled_domains_are_never_weaker() {

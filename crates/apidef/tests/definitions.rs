@@ -779,7 +779,7 @@ fn paths_without_authentication_name_their_methods() {
         entries,
     );
     let plain = with(
-        listed.clone(),
+        listed,
         &format!("{default}/paths"),
         json!({"ignored": ["/z"]}),
     );

@@ -145,7 +145,9 @@ impl Worker {
         match check {
             Check::Handshake(reason) => self.counters.handshake_failed(reason.label()),
             Check::TooManyHandshakes => self.counters.handshake_failed(Reason::Other.label()),
-            Check::List(..) | Check::Misdirected => self.counters.client_refused(check.label()),
+            Check::List(..) | Check::Key(_) | Check::Misdirected => {
+                self.counters.client_refused(check.label());
+            }
         }
         self.flight.note(|| {
             let now = SystemTime::now();

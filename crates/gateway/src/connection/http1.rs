@@ -260,7 +260,7 @@ async fn answer(
     client.head_request = read.head_request;
     client.keep_alive = read.keep_alive;
     client.expects_continue = read.expects_continue;
-    let switched = match plan::settle(worker, read.plan).await {
+    let switched = match plan::settle(worker, read.plan, &read.peer).await {
         Plan::Answer(refusal) => {
             record.refused(&refusal);
             client.answer(&refusal.answer);

@@ -169,7 +169,7 @@ async fn stream(
         }
     };
     let mut client = Http2Client::new(body, respond, head_request);
-    let result = match plan::settle(worker, plan).await {
+    let result = match plan::settle(worker, plan, peer).await {
         Plan::Answer(refusal) => {
             record.refused(&refusal);
             client.answer(&refusal.answer)

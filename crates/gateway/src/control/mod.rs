@@ -30,7 +30,7 @@ mod tests;
 use std::{
     borrow::Cow,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Instant, SystemTime},
 };
 
@@ -55,8 +55,8 @@ use self::{
 use crate::{
     clients::Barred,
     definitions::DefinitionFiles,
-    flight::{Check, Entry, FlightRecorder, Stage},
-    observe::Registry,
+    flight::{Check, Entry, FlightRecorder, Leaf, Stage},
+    observe::{Registry, WorkerCounters},
     policies::PolicyFiles,
     stores::Stores,
 };
@@ -86,6 +86,8 @@ pub struct ControlRequest {
     pub tls: bool,
     /// What the Control API's list says of the client's certificate; `None` where nobody asked it.
     pub admitted: Option<Result<(), Barred>>,
+    /// The client's certificate where that list does not let it pass.
+    pub barred_leaf: Option<Leaf>,
 }
 
 /// The Control API.
@@ -99,6 +101,8 @@ pub struct ControlApi {
     health: Health,
     traffic: TrafficWindow,
     flight: Arc<FlightRecorder>,
+    /// Where it counts whom it refuses, beside the workers.
+    refusals: std::sync::Mutex<Arc<WorkerCounters>>,
 }
 
 /// What a path outside `/tyk` leads to.
@@ -129,6 +133,7 @@ impl ControlApi {
         let app_path = &config.definitions.app_path;
         Self {
             runtime,
+            refusals: std::sync::Mutex::new(registry.worker()),
             registry,
             files: Arc::new(Mutex::new(DefinitionFiles::new(app_path))),
             policy_files: Arc::new(Mutex::new(PolicyFiles::new(
@@ -242,7 +247,13 @@ impl ControlApi {
         let path: String = request.path.split_inclusive('/').take(3).collect();
         let now = SystemTime::now();
         let entry = Entry::new(now, request.peer, port, check, &barred.to_string());
-        self.flight.keep(entry.of_request(host, &path));
+        let entry = entry.of_request(host, &path);
+        self.flight
+            .keep(entry.presenting(request.barred_leaf.clone()));
+        // Counters have one writer at a time.
+        let refusals = self.refusals.lock();
+        let refusals = refusals.unwrap_or_else(PoisonError::into_inner);
+        refusals.client_refused(check.label());
     }
 
     /// Answers somebody who may ask.

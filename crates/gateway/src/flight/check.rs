@@ -2,7 +2,7 @@
 
 use portcullis_tls::failure::Reason;
 
-use crate::clients::Barred;
+use crate::{access::refusal::Refused, clients::Barred};
 
 /// What failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Check {
     TooManyHandshakes,
     /// A list was asked about somebody, at one of these stages.
     List(Stage, ListCheck),
+    /// A certificate was to be the key of a request, or to go with it.
+    Key(KeyCheck),
     /// The host of a request demands more than that of its handshake.
     Misdirected,
 }
@@ -49,8 +51,25 @@ pub enum ListCheck {
     Listed,
 }
 
+/// What certificates of keys have to be (inbound sheet 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyCheck {
+    /// There.
+    Presented,
+    /// Not past their end.
+    Expired,
+    /// Not before their beginning.
+    NotYetValid,
+    /// A key's.
+    Known,
+    /// In the certificate store still.
+    Stored,
+    /// Among those the key is bound to.
+    Bound,
+}
+
 /// Labels of refusals that are none of handshakes.
-pub const REFUSALS: [&str; 8] = [
+pub const REFUSALS: [&str; 11] = [
     "tls_required",
     "certificate_required",
     "certificate_expired",
@@ -59,6 +78,9 @@ pub const REFUSALS: [&str; 8] = [
     "certificate_entry_ahead",
     "certificate_not_listed",
     "misdirected",
+    "certificate_without_key",
+    "certificate_removed",
+    "certificate_not_bound",
 ];
 
 impl Stage {
@@ -90,13 +112,27 @@ impl Check {
         Self::List(stage, check)
     }
 
+    /// A refusal for want of a key that is a certificate's; `None` where it is about something else.
+    #[must_use]
+    pub fn denied(refused: Refused) -> Option<Self> {
+        Some(Self::Key(match refused {
+            Refused::CertificateMissing => KeyCheck::Presented,
+            Refused::CertificateExpired => KeyCheck::Expired,
+            Refused::CertificateEarly => KeyCheck::NotYetValid,
+            Refused::CertificateUnknown => KeyCheck::Known,
+            Refused::CertificateRemoved => KeyCheck::Stored,
+            Refused::CertificateMismatch => KeyCheck::Bound,
+            _ => return None,
+        }))
+    }
+
     /// When it was made.
     #[must_use]
     pub fn stage(self) -> Stage {
         match self {
             Self::Handshake(_) | Self::TooManyHandshakes => Stage::Handshake,
             Self::List(stage, _) => stage,
-            Self::Misdirected => Stage::Request,
+            Self::Misdirected | Self::Key(_) => Stage::Request,
         }
     }
 
@@ -107,9 +143,18 @@ impl Check {
             Self::Handshake(reason) => reason.label(),
             Self::TooManyHandshakes => "too_many_handshakes",
             Self::List(_, ListCheck::Tls) => "tls_required",
-            Self::List(_, ListCheck::Presented) => "certificate_required",
-            Self::List(_, ListCheck::Expired) => "certificate_expired",
-            Self::List(_, ListCheck::NotYetValid) => "certificate_not_yet_valid",
+            Self::List(_, ListCheck::Presented) | Self::Key(KeyCheck::Presented) => {
+                "certificate_required"
+            }
+            Self::List(_, ListCheck::Expired) | Self::Key(KeyCheck::Expired) => {
+                "certificate_expired"
+            }
+            Self::List(_, ListCheck::NotYetValid) | Self::Key(KeyCheck::NotYetValid) => {
+                "certificate_not_yet_valid"
+            }
+            Self::Key(KeyCheck::Known) => "certificate_without_key",
+            Self::Key(KeyCheck::Stored) => "certificate_removed",
+            Self::Key(KeyCheck::Bound) => "certificate_not_bound",
             Self::List(_, ListCheck::EntryOver) => "certificate_entry_over",
             Self::List(_, ListCheck::EntryAhead) => "certificate_entry_ahead",
             Self::List(_, ListCheck::Listed) => "certificate_not_listed",
@@ -141,19 +186,21 @@ impl Check {
             Self::Handshake(Reason::PlainHttp) => {
                 "The client spoke clear-text HTTP to a TLS port: use https."
             }
-            Self::Handshake(Reason::CertificateRequired) | Self::List(_, ListCheck::Presented) => {
+            Self::Handshake(Reason::CertificateRequired)
+            | Self::List(_, ListCheck::Presented)
+            | Self::Key(KeyCheck::Presented) => {
                 "Configure the client with a certificate and its key; one that has them may leave the \
                  certificate out because its issuer is not among the announced authorities, or because it \
                  asked for a name at which no certificate is asked for."
             }
-            Self::Handshake(Reason::CertificateExpired) => {
+            Self::Handshake(Reason::CertificateExpired) | Self::Key(KeyCheck::Expired) => {
                 "Renew the certificate, or correct the clock: it is outside its validity (not_before, \
                  not_after of the leaf, or of an authority above it)."
             }
             Self::List(_, ListCheck::Expired) => {
                 "Renew the certificate and list the new one: the listed one has expired."
             }
-            Self::List(_, ListCheck::NotYetValid) => {
+            Self::List(_, ListCheck::NotYetValid) | Self::Key(KeyCheck::NotYetValid) => {
                 "Wait for the certificate's not_before, or correct the clocks of issuer and gateway."
             }
             Self::Handshake(Reason::CertificateUntrusted) => {
@@ -201,6 +248,18 @@ impl Check {
                 "Add the leaf's fingerprint or its issuer to client_certificates of the API, or let the client \
                  use the certificate that is listed."
             }
+            Self::Key(KeyCheck::Known) => {
+                "No key belongs to this certificate: create one with its id as `certificate`, in the \
+                 organisation of the API."
+            }
+            Self::Key(KeyCheck::Stored) => {
+                "The key's certificate was deleted from the certificate store: upload it again, or create a \
+                 key for the client's new one."
+            }
+            Self::Key(KeyCheck::Bound) => {
+                "The key is bound to other certificates: let the client use one of those, or add this one's id \
+                 to mtls_static_certificate_bindings of the key."
+            }
             Self::Misdirected => {
                 "The host of the request demands more of clients than the name of the handshake: let the client \
                  open a connection for this host with its own server name."
@@ -225,12 +284,14 @@ mod tests {
             ListCheck::Listed,
         ];
         let checks = checks.map(|check| Check::List(Stage::Request, check));
-        let labels = checks.into_iter().chain([Check::Misdirected]);
+        let keys = [KeyCheck::Known, KeyCheck::Stored, KeyCheck::Bound].map(Check::Key);
+        let labels = checks.into_iter().chain([Check::Misdirected]).chain(keys);
         let labels: Vec<&str> = labels.map(Check::label).collect();
         assert_eq!(labels, REFUSALS);
         assert!(
             checks
                 .into_iter()
+                .chain(keys)
                 .all(|check| check.remedy().ends_with('.'))
         );
     }

@@ -231,6 +231,8 @@ fn answer_outage(job: &Job, outage: Outage, unanswered: bool, record: &mut Recor
 /// A request for the Control API, without its body.
 pub fn control_request(snapshot: &Snapshot, view: &RequestView<'_>, peer: &Peer) -> ControlRequest {
     let list = snapshot.control_list.as_ref();
+    let admitted = list.map(|list| clients::admit(list, peer.tls.is_some(), peer.client.as_ref()));
+    let barred = matches!(admitted, Some(Err(_)));
     let mut headers = HeaderMap::new();
     view.fields.visit(&mut |name, value| {
         if let (Ok(name), Ok(value)) = (
@@ -248,7 +250,8 @@ pub fn control_request(snapshot: &Snapshot, view: &RequestView<'_>, peer: &Peer)
         body: Bytes::new(),
         peer: peer.address,
         tls: peer.tls.is_some(),
-        admitted: list.map(|list| clients::admit(list, peer.tls.is_some(), peer.client.as_ref())),
+        admitted,
+        barred_leaf: barred.then(|| plan::presented(peer)).flatten(),
     }
 }
 

@@ -52,7 +52,6 @@ pub enum Planned {
 pub struct Asking {
     question: Question,
     job: Box<Job>,
-    client: IpAddr,
 }
 
 /// What to do with a request.
@@ -235,6 +234,7 @@ pub fn plan(
     let (session, question) = match checked {
         Checked::Pass(session) => (session, None),
         Checked::Denied(denied) => {
+            note_denied(worker, api, &denied, peer, |entry| about(entry, peer, view));
             return Planned::Decided(deny(worker, api, denied, style, peer.address));
         }
         Checked::Ask(question) => (None, Some(question)),
@@ -343,33 +343,38 @@ pub fn plan(
         Some(question) => Planned::Asking(Box::new(Asking {
             question: *question,
             job,
-            client: peer.address,
         })),
     }
 }
 
 /// Waits until it is known what to do with a request.
-pub async fn settle(worker: &Rc<Worker>, planned: Planned) -> Plan {
+pub async fn settle(worker: &Rc<Worker>, planned: Planned, peer: &Peer) -> Plan {
     match planned {
         Planned::Decided(plan) => plan,
         // Boxed: most requests meet nothing of it.
-        Planned::Asking(asking) => Box::pin(answered(worker, *asking)).await,
+        Planned::Asking(asking) => Box::pin(answered(worker, *asking, peer)).await,
     }
 }
 
-async fn answered(worker: &Rc<Worker>, asking: Asking) -> Plan {
-    let Asking {
-        question,
-        mut job,
-        client,
-    } = asking;
+async fn answered(worker: &Rc<Worker>, asking: Asking, peer: &Peer) -> Plan {
+    let Asking { question, mut job } = asking;
     match access::settle::settle(worker, question).await {
         Ok(Settled { quota, session }) => {
             job.session = session;
             job.quota = quota;
             Plan::Forward(job)
         }
-        Err(denied) => deny(worker, &job.api, denied, job.style, client),
+        Err(denied) => {
+            // The request's head is gone by now; the API says where it went.
+            let listen_path = &job.api.api.listen_path;
+            note_denied(worker, &job.api, &denied, peer, |entry| {
+                entry
+                    .after(peer.tls.as_ref())
+                    .of_request("", listen_path)
+                    .presenting(presented(peer))
+            });
+            deny(worker, &job.api, denied, job.style, peer.address)
+        }
     }
 }
 
@@ -432,11 +437,31 @@ fn bar(
 
 /// What is noted of a request that is refused.
 fn about(entry: Entry, peer: &Peer, view: &RequestView<'_>) -> Entry {
-    let leaf = peer.client.as_ref().map(|client| Leaf::of(client.chain()));
     entry
         .after(peer.tls.as_ref())
         .of_request(view.host, view.path)
-        .presenting(leaf)
+        .presenting(presented(peer))
+}
+
+/// What the recorder keeps of a client's certificate.
+pub(super) fn presented(peer: &Peer) -> Option<Leaf> {
+    peer.client.as_ref().map(|client| Leaf::of(client.chain()))
+}
+
+/// Notes a refusal that is about a certificate.
+fn note_denied(
+    worker: &Worker,
+    api: &RunningApi,
+    denied: &Denied,
+    peer: &Peer,
+    more: impl FnOnce(Entry) -> Entry,
+) {
+    if let Some(check) = Check::denied(denied.refused) {
+        let (from, port) = (peer.address, peer.listener);
+        worker.refused(check, from, port, &denied.refused, |entry| {
+            more(entry).by_api(&api.api.id)
+        });
+    }
 }
 
 /// Whether the host of a request leads to a stricter demand than its connection's server name did: a

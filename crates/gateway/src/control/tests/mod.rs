@@ -211,6 +211,7 @@ fn request(method: Method, target: &str, body: impl ToString) -> ControlRequest 
         peer: [127, 0, 0, 1].into(),
         tls: true,
         admitted: None,
+        barred_leaf: None,
     }
 }
 
