@@ -15,6 +15,7 @@ pub mod openssl;
 pub mod ports;
 pub mod program;
 pub mod raw;
+pub mod receiver;
 pub mod redis;
 pub mod squid;
 pub mod store_steps;

@@ -4,18 +4,15 @@
 //! A request marks the list it meets; the list is looked at when a snapshot comes into force, which tests
 //! ask for instead of waiting for the timer.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use openssl::ssl::SslAcceptor;
-use portcullis_pki::make::Pair;
 use portcullis_tests::{
     certs,
     echo::Echo,
-    gateway::{Builder, Gateway, api, with},
+    gateway::{Builder, Gateway, with},
     mtls::{call, expired, expiring, self_signed},
     ports::free_port,
+    receiver::{Receiver, fired, log, use_and_look, watched, webhook, webhooks},
     redis::Redis,
-    upstream::{Talk, Upstream, acceptor},
+    upstream::{Upstream, acceptor},
     wait::eventually,
     wire::Message,
 };
@@ -23,112 +20,10 @@ use serde_json::{Value, json};
 
 const DAY: i64 = 86_400;
 
-/// A receiver of webhooks.
-struct Receiver {
-    server: Upstream,
-    got: Arc<Mutex<Vec<Message>>>,
-}
-
-impl Receiver {
-    fn start() -> Self {
-        Self::on(0)
-    }
-
-    fn on(port: u16) -> Self {
-        Self::with(|script| Upstream::start_on(port, script))
-    }
-
-    fn tls(acceptor: SslAcceptor) -> Self {
-        Self::with(|script| Upstream::start_tls(acceptor, script))
-    }
-
-    fn with(start: impl FnOnce(Box<dyn Fn(&mut Talk) + Send + Sync>) -> Upstream) -> Self {
-        let got: Arc<Mutex<Vec<Message>>> = Arc::default();
-        let shared = got.clone();
-        let server = start(Box::new(move |talk| {
-            while let Some(request) = talk.request() {
-                let mut got = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                got.push(request);
-                drop(got);
-                talk.answer("thanks");
-            }
-        }));
-        Self { server, got }
-    }
-
-    fn url(&self) -> String {
-        format!("{}/hook?token=secret", self.server.url())
-    }
-
-    fn got(&self) -> Vec<Message> {
-        let got = self.got.lock().unwrap_or_else(PoisonError::into_inner);
-        got.clone()
-    }
-
-    /// Its messages once there are so many.
-    fn wait(&self, count: usize) -> Vec<Message> {
-        eventually("the webhook is called", || self.got().len() >= count);
-        self.got()
-    }
-}
-
-/// What Classic definitions call a webhook.
-fn webhook(url: &str, more: Value) -> Value {
-    let meta = with(json!({"method": "POST", "target_path": url}), more);
-    json!({"handler_name": "eh_web_hook_handler", "handler_meta": meta})
-}
-
-fn log(prefix: &str) -> Value {
-    json!({"handler_name": "eh_log_handler", "handler_meta": {"prefix": prefix}})
-}
-
-/// An API whose list has these certificates, and whose handlers hear of both events.
-fn watched(name: &str, echo: &Echo, clients: &[&Pair], handlers: &[Value]) -> Value {
-    let entries: Vec<String> = clients.iter().map(|pair| pair.certificate_pem()).collect();
-    with(
-        api(name, &format!("/{name}/"), &echo.url()),
-        json!({
-            "use_mutual_tls_auth": true, "client_certificates": entries,
-            "event_handlers": {"events": {
-                "CertificateExpiringSoon": handlers, "CertificateExpired": handlers,
-            }},
-        }),
-    )
-}
-
 fn secure(monitor: &Value) -> Builder {
     Gateway::builder()
         .tls()
         .config(json!({"security": {"certificate_expiry_monitor": monitor}}))
-}
-
-fn metric(gateway: &Gateway, series: &str) -> u64 {
-    let page = gateway.control("/metrics").expect(200).text();
-    let start = format!("{series} ");
-    let line = page.lines().find_map(|line| line.strip_prefix(&start));
-    line.and_then(|value| value.parse().ok())
-        .unwrap_or_else(|| panic!("no {series} in {page}"))
-}
-
-fn fired(gateway: &Gateway, event: &str) -> u64 {
-    metric(
-        gateway,
-        &format!("portcullis_events_total{{event=\"{event}\"}}"),
-    )
-}
-
-fn webhooks(gateway: &Gateway, outcome: &str) -> u64 {
-    let labels = format!("handler=\"webhook\",outcome=\"{outcome}\"");
-    metric(
-        gateway,
-        &format!("portcullis_event_deliveries_total{{{labels}}}"),
-    )
-}
-
-/// A request that meets the list, after which the list is looked at.
-fn use_and_look(gateway: &Gateway, client: &Pair, path: &str) {
-    assert_eq!(call(gateway).with(&[client]).get(path).status(), 200);
-    gateway.reload();
 }
 
 /// IN-95, IN-96, IN-97, IN-98
@@ -326,7 +221,10 @@ fn a_webhook_over_tls_is_told_only_where_its_certificate_is_trusted() {
     use_and_look(&gateway, &client, "/a/");
     assert_eq!(trusted.wait(1)[0].json()["cert_name"], "over");
     let line = gateway.wait_log("webhook did not take the event");
-    assert!(line.contains("certificate verify failed"), "{line}");
+    assert!(
+        line.contains("nobody who is trusted issued its certificate"),
+        "{line}"
+    );
     assert!(stranger.got().is_empty());
 }
 
@@ -390,24 +288,4 @@ fn nodes_of_one_redis_tell_once_together() {
         .sum();
     assert_eq!(told, 1);
     assert_eq!(receiver.got().len(), 1);
-}
-
-/// OUT-112
-#[test]
-fn a_webhook_that_asks_for_a_client_certificate_is_never_called_without() {
-    let (echo, receiver) = (Echo::start("up"), Receiver::start());
-    let client = self_signed("good");
-    let handlers = [webhook(&receiver.url(), json!({}))];
-    let listed = [&client, &expired("over")];
-    let files = json!({"enabled": true, "cert_file": "none.pem", "key_file": "none.pem"});
-    let gateway = secure(&json!({}))
-        .config(json!({"external_services": {"webhooks": {"mtls": files}}}))
-        .api("a", &watched("a", &echo, &listed, &handlers))
-        .start();
-    use_and_look(&gateway, &client, "/a/");
-    gateway.wait_log("webhook is not called: external_services.webhooks.mtls is set");
-    eventually("the failure is counted", || {
-        webhooks(&gateway, "failed") == 1
-    });
-    assert_eq!(receiver.server.connections(), 0);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::key::{Kind, Status, WhenSet};
 use crate::problem::{Origin, Problem, Severity};
+use crate::proxy::ProxyAddress;
 use crate::references::{References, Resolver};
 use crate::secret::Secret;
 use crate::settings::{Settings, default_of};
@@ -134,6 +135,10 @@ pub(crate) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         external_mtls(settings, service, problems);
     }
     redis_versions(settings, problems);
+    for service in ["oauth", "webhooks", "health", "discovery"] {
+        external_versions(settings, service, problems);
+    }
+    external_proxies(settings, problems);
 }
 
 /// Keys that are set before their feature exists.
@@ -243,6 +248,86 @@ fn external_mtls(settings: &Settings, service: &str, problems: &mut Vec<Problem>
         &format!("external_services.{service}.mtls"),
         message,
     ));
+}
+
+/// The versions spoken with a service that is called over HTTP.
+fn external_versions(settings: &Settings, service: &str, problems: &mut Vec<Problem>) {
+    let key = |name: &str| format!("external_services.{service}.mtls.{name}");
+    let (min, max) = (key("tls_min_version"), key("tls_max_version"));
+    // The names sort as the versions do, and an empty one means the default.
+    let or = |text: String, default: &str| match text.is_empty() {
+        true => default.to_owned(),
+        false => text,
+    };
+    let (low, high) = (
+        or(settings.text(&min), "1.2"),
+        or(settings.text(&max), "1.3"),
+    );
+    if high.as_str() < "1.2" {
+        problems.push(
+            Problem::error(
+                settings.origin(&max),
+                &max,
+                "leaves no version: TLS before 1.2 is not spoken",
+            )
+            .value(high)
+            .accepted("`1.2` or `1.3`"),
+        );
+        return;
+    }
+    if low > high {
+        problems.push(
+            Problem::error(
+                settings.origin(&min),
+                &min,
+                format!("is higher than `tls_max_version`, which is {high}; no version is left"),
+            )
+            .value(low),
+        );
+    } else if low.as_str() < "1.2" {
+        problems.push(
+            Problem::warning(
+                settings.origin(&min),
+                &min,
+                "is read as 1.2: TLS before that is not spoken",
+            )
+            .value(low),
+        );
+    }
+}
+
+/// Addresses of proxies. The values are not shown: they may hold a password.
+fn external_proxies(settings: &Settings, problems: &mut Vec<Problem>) {
+    for block in [
+        "global",
+        "oauth.proxy",
+        "webhooks.proxy",
+        "health.proxy",
+        "discovery.proxy",
+    ] {
+        for (name, what) in [("http_proxy", "HTTP"), ("https_proxy", "HTTPS")] {
+            let key = format!("external_services.{block}.{name}");
+            let written = settings.secret(&key);
+            if written.is_empty() {
+                continue;
+            }
+            let Err(error) = ProxyAddress::parse(written.reveal()) else {
+                continue;
+            };
+            let origin = settings.origin(&key);
+            let message = format!("failed to configure proxy: invalid {what} proxy URL: {error}");
+            // Uptime tests that fail for their proxy would take upstreams out that are well.
+            let problem = match block {
+                "health.proxy" => Problem::warning(
+                    origin,
+                    &key,
+                    format!("{message}; upstreams are tested without a proxy"),
+                ),
+                _ => Problem::error(origin, &key, message),
+            };
+            problems.push(problem.accepted(ProxyAddress::ACCEPTED));
+        }
+    }
 }
 
 fn redis_versions(settings: &Settings, problems: &mut Vec<Problem>) {

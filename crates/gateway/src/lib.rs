@@ -27,6 +27,7 @@ mod policies;
 mod proxy;
 pub mod proxy_protocol;
 mod run;
+pub mod services;
 mod settings;
 mod shared_tickets;
 mod snapshot;

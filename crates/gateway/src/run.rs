@@ -34,6 +34,7 @@ use crate::{
     loader_thread::LoaderThread,
     nodes,
     observe::{AccessLog, Registry},
+    services::{Service, Services},
     settings::Settings,
     shared_tickets,
     snapshot::Snapshot,
@@ -168,6 +169,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let (engine, requests) = Engine::new(config.clone());
     let stores = runtime.block_on(Stores::open(&config))?;
     registry.watch_store(stores.engine().kind(), stores.engine().health());
+    let services = Services::new(&config, stores.certificates());
     // Before anything is loaded: what others change meanwhile is told to somebody.
     let watch = CertificateWatch::new(
         stores.clone(),
@@ -298,7 +300,8 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
 
     let stopped = runtime.block_on(async {
         let reloads = engine.clone();
-        let deliveries = Deliveries::start(&config, stores.engine().clone(), registry.events());
+        let receivers = services.client(Service::Webhooks).clone();
+        let deliveries = Deliveries::start(receivers, stores.engine().clone(), registry.events());
         let expiry = &config.security.expiry_monitor;
         let expiry = ExpiryMonitor::new(expiry, stores.engine().clone(), deliveries);
         tokio::spawn(expiry.run(control_loop.live.clone(), control_loop.in_force.clone()));

@@ -5,6 +5,7 @@
 //!   names only, never the common name. The one way around says
 //!   [`Verification::DangerousNone`].
 //! - A connection is a full handshake: sessions are not resumed.
+//! - A certificate is shown only to a server that asks for one ([`Identity`]).
 //! - Renegotiation is refused.
 
 use std::{fmt, net::IpAddr, sync::Arc};
@@ -15,12 +16,17 @@ use openssl::{
         Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslSessionCacheMode,
         SslVerifyMode,
     },
-    x509::{X509Ref, store::X509StoreBuilder, verify::X509CheckFlags},
+    x509::{
+        X509Ref,
+        store::X509StoreBuilder,
+        verify::{X509CheckFlags, X509VerifyFlags},
+    },
 };
 use openssl_sys as ffi;
 
 use crate::{
     cipher::CipherList,
+    identity::Identity,
     roots::Roots,
     sys,
     version::{Version, VersionRange},
@@ -99,6 +105,7 @@ pub enum ClientError {
 pub struct ClientConfig {
     context: SslContext,
     settings: Arc<ClientSettings>,
+    identity: Identity,
 }
 
 impl fmt::Debug for ClientConfig {
@@ -110,8 +117,16 @@ impl fmt::Debug for ClientConfig {
 }
 
 impl ClientConfig {
-    /// Builds and checks a configuration.
+    /// Builds and checks the configuration of a client without a certificate.
     pub fn new(settings: ClientSettings) -> Result<ClientConfig, ClientError> {
+        ClientConfig::with_identity(settings, Identity::None)
+    }
+
+    /// Builds and checks the configuration of a client that may show a certificate.
+    pub fn with_identity(
+        settings: ClientSettings,
+        identity: Identity,
+    ) -> Result<ClientConfig, ClientError> {
         let mut context = SslContextBuilder::new(SslMethod::tls())?;
         // Without suites for TLS 1.2 only 1.3 can be offered.
         let tls12 = !settings.ciphers.suites().is_empty();
@@ -141,6 +156,8 @@ impl ClientConfig {
                     return Err(ClientError::NoRoots);
                 }
                 let mut store = X509StoreBuilder::new()?;
+                // Whoever is named is trusted, also one that somebody else has signed.
+                store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
                 for root in roots.certificates() {
                     store.add_cert(root.clone())?;
                 }
@@ -149,9 +166,11 @@ impl ClientConfig {
             }
             Verification::DangerousNone => context.set_verify(SslVerifyMode::NONE),
         }
+        identity.prepare(&mut context)?;
         Ok(ClientConfig {
             context: context.build(),
             settings: Arc::new(settings),
+            identity,
         })
     }
 
@@ -173,6 +192,7 @@ impl ClientConfig {
                 }
             }
         }
+        self.identity.choose_on(&mut ssl)?;
         ssl.set_connect_state();
         Ok(ssl)
     }

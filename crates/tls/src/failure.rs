@@ -374,6 +374,11 @@ fn tls_codes(stack: &ErrorStack) -> impl Iterator<Item = i32> {
         .map(|e| e.reason_code())
 }
 
+/// The alert that a peer ended a connection with; `None` for every other failure.
+pub fn alert_received(error: &Error) -> Option<u8> {
+    tls_codes(error.ssl_error()?).find_map(alert_of)
+}
+
 /// The alert behind a reason, if it says that the peer sent one.
 fn alert_of(code: i32) -> Option<u8> {
     u8::try_from(code - ffi::SSL_AD_REASON_OFFSET).ok()

@@ -7,7 +7,7 @@
 //! - [`serving`], [`policy`], [`client_trust`]: which certificate a client sees, what is asked of it, who is
 //!   let in.
 //! - [`server`], [`tickets`]: accepting handshakes, resuming sessions.
-//! - [`client`], [`roots`]: handshakes with upstreams, and whom to trust.
+//! - [`client`], [`roots`], [`identity`]: handshakes with upstreams, whom to trust, whom to be.
 //! - [`probe`]: one look at a live server.
 //! - [`stream`](mod@stream), [`buffer`]: TLS over an asynchronous transport, without memory while idle.
 //! - [`offer`], [`negotiated`], [`failure`]: what a client offers, what a handshake agreed on, or why it
@@ -21,6 +21,7 @@ pub mod cipher;
 pub mod client;
 pub mod client_trust;
 pub mod failure;
+pub mod identity;
 pub mod negotiated;
 pub mod offer;
 pub mod policy;
@@ -36,6 +37,7 @@ pub use cipher::CipherList;
 pub use client::{ClientConfig, ClientSettings, Verification};
 pub use client_trust::ClientTrust;
 pub use failure::{HandshakeFailure, UpstreamTlsFailure};
+pub use identity::Identity;
 pub use negotiated::Negotiated;
 pub use offer::Offer;
 pub use policy::{ClientCertificate, Manner, Policies, Policy};

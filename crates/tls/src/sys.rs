@@ -99,25 +99,7 @@ pub(crate) fn set_chain_and_key(
     chain: &[Arc<[u8]>],
     key: &PKeyRef<Private>,
 ) -> Result<(), ErrorStack> {
-    struct Buffers(Vec<*mut ffi::CRYPTO_BUFFER>);
-    impl Drop for Buffers {
-        fn drop(&mut self) {
-            for buffer in &self.0 {
-                // SAFETY: made below, and this is the one reference of ours.
-                unsafe { ffi::CRYPTO_BUFFER_free(*buffer) };
-            }
-        }
-    }
-    let mut buffers = Buffers(Vec::with_capacity(chain.len()));
-    for der in chain {
-        // SAFETY: pointer and length are one slice, which is copied; no pool.
-        let buffer =
-            unsafe { ffi::CRYPTO_BUFFER_new(der.as_ptr(), der.len(), std::ptr::null_mut()) };
-        if buffer.is_null() {
-            return Err(ErrorStack::get());
-        }
-        buffers.0.push(buffer);
-    }
+    let buffers = Buffers::of(chain)?;
     // SAFETY: context and key are valid; the array holds as many buffers as said. The context
     // takes references of its own to buffers and key.
     check(unsafe {
@@ -129,6 +111,54 @@ pub(crate) fn set_chain_and_key(
             std::ptr::null(),
         )
     })
+}
+
+/// Gives one connection its certificate chain (DER, leaf first) and the leaf's key.
+pub(crate) fn show_chain_and_key(
+    ssl: &mut SslRef,
+    chain: &[Arc<[u8]>],
+    key: &PKeyRef<Private>,
+) -> Result<(), ErrorStack> {
+    let buffers = Buffers::of(chain)?;
+    // SAFETY: connection and key are valid; the array holds as many buffers as said. The connection
+    // takes references of its own to buffers and key.
+    check(unsafe {
+        ffi::SSL_set_chain_and_key(
+            ssl.as_ptr(),
+            buffers.0.as_ptr(),
+            buffers.0.len(),
+            key.as_ptr(),
+            std::ptr::null(),
+        )
+    })
+}
+
+/// Certificates as the library's buffers, for the time of a call.
+struct Buffers(Vec<*mut ffi::CRYPTO_BUFFER>);
+
+impl Buffers {
+    fn of(chain: &[Arc<[u8]>]) -> Result<Buffers, ErrorStack> {
+        let mut buffers = Buffers(Vec::with_capacity(chain.len()));
+        for der in chain {
+            // SAFETY: pointer and length are one slice, which is copied; no pool.
+            let buffer =
+                unsafe { ffi::CRYPTO_BUFFER_new(der.as_ptr(), der.len(), std::ptr::null_mut()) };
+            if buffer.is_null() {
+                return Err(ErrorStack::get());
+            }
+            buffers.0.push(buffer);
+        }
+        Ok(buffers)
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        for buffer in &self.0 {
+            // SAFETY: made by `of`, and this is the one reference of ours.
+            unsafe { ffi::CRYPTO_BUFFER_free(*buffer) };
+        }
+    }
 }
 
 /// Calls `look` with the certificates a peer presented in the handshake of a session, in DER.

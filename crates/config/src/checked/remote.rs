@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::proxy::ProxyAddress;
 use crate::secret::Secret;
 use crate::settings::Settings;
 
@@ -305,10 +306,12 @@ pub struct ExternalServices {
 pub struct ExternalProxies {
     /// Use proxies even when none is named here.
     pub enabled: bool,
-    /// Proxy for plain requests, may be empty. Secret because it can carry a password.
-    pub http_proxy: Secret,
-    /// Proxy for TLS requests, may be empty.
-    pub https_proxy: Secret,
+    /// Proxy for plain requests, and for TLS requests when there is no other for them.
+    pub http_proxy: Option<ProxyAddress>,
+    /// Proxy for TLS requests.
+    pub https_proxy: Option<ProxyAddress>,
+    /// Something is written where an address belongs, even if it is none.
+    pub names_any: bool,
     /// Hosts reached without a proxy, as written.
     pub bypass_proxy: String,
 }
@@ -363,12 +366,27 @@ impl ExternalServices {
 
 impl ExternalProxies {
     fn from_settings(settings: &Settings, block: &str) -> Self {
+        let written = |name: &str| settings.secret(&format!("{block}.{name}"));
+        let (http, https) = (written("http_proxy"), written("https_proxy"));
+        // What is no address was reported when the keys were looked at together.
+        let address = |text: &Secret| ProxyAddress::parse(text.reveal()).ok();
         Self {
             enabled: settings.bool(&format!("{block}.enabled")),
-            http_proxy: settings.secret(&format!("{block}.http_proxy")),
-            https_proxy: settings.secret(&format!("{block}.https_proxy")),
+            http_proxy: address(&http),
+            https_proxy: address(&https),
+            names_any: !http.is_empty() || !https.is_empty(),
             bypass_proxy: settings.text(&format!("{block}.bypass_proxy")),
         }
+    }
+}
+
+impl ExternalServices {
+    /// Whether a service has settings of its own or shares those of `global`. One that has none is called as
+    /// if this part of the configuration were not there.
+    #[must_use]
+    pub fn is_configured(&self, service: &ExternalService) -> bool {
+        let proxy = &service.proxy;
+        self.global.enabled || proxy.enabled || proxy.names_any || service.mtls.enabled
     }
 }
 

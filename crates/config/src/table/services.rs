@@ -18,6 +18,11 @@ const fn in_effect(key: Key) -> Key {
     key
 }
 
+/// A proxy of the rate-limit store.
+const fn never_by_proxy(key: Key) -> Key {
+    key.inert("proxies are never used for Redis")
+}
+
 /// A key of the rate-limit store that would make its connection depend on a certificate it cannot get.
 const fn not_from_the_store(key: Key) -> Key {
     key.refused_until(
@@ -36,21 +41,20 @@ macro_rules! row {
             $effect,
         )
         .also_env(&[concat!("EXTERNAL_SERVICES_", $env)])
-        .not_yet(LATER)
     };
 }
 
 macro_rules! service {
-    ($title:literal, $about:literal, $service:literal, $env:literal, $mtls:ident, $ids:ident) => {
+    ($title:literal, $about:literal, $service:literal, $env:literal, $proxy:ident, $mtls:ident, $ids:ident) => {
         Section {
             title: $title,
             about: $about,
             keys: &[
-                later(service!(row $service . "proxy.enabled", $env, "_PROXY_ENABLED", Kind::Bool, "false", "Uses the proxies given here, or those of `global`, or of the environment.")),
-                later(service!(row $service . "proxy.http_proxy", $env, "_PROXY_HTTPPROXY", Kind::Secret, "\"\"", "Proxy for plain requests.")),
-                later(service!(row $service . "proxy.https_proxy", $env, "_PROXY_HTTPSPROXY", Kind::Secret, "\"\"", "Proxy for TLS requests; empty means `http_proxy`.")),
-                later(service!(row $service . "proxy.bypass_proxy", $env, "_PROXY_BYPASSPROXY", Kind::Text, "\"\"", "Hosts reached without a proxy: names, `.suffixes`, networks, separated by commas.")),
-                $mtls(service!(row $service . "mtls.enabled", $env, "_MTLS_ENABLED", Kind::Bool, "false", "Uses the certificates given here.")),
+                $proxy(service!(row $service . "proxy.enabled", $env, "_PROXY_ENABLED", Kind::Bool, "false", "Uses the proxies given here, or those of `global`, or of the environment.")),
+                $proxy(service!(row $service . "proxy.http_proxy", $env, "_PROXY_HTTPPROXY", Kind::Secret, "\"\"", "Proxy for plain requests.")),
+                $proxy(service!(row $service . "proxy.https_proxy", $env, "_PROXY_HTTPSPROXY", Kind::Secret, "\"\"", "Proxy for TLS requests; empty means `http_proxy`.")),
+                $proxy(service!(row $service . "proxy.bypass_proxy", $env, "_PROXY_BYPASSPROXY", Kind::Text, "\"\"", "Hosts reached without a proxy: names, `.suffixes`, `*.wildcards`, addresses and networks, each with or without a port, separated by commas.")),
+                $mtls(service!(row $service . "mtls.enabled", $env, "_MTLS_ENABLED", Kind::Bool, "false", "Uses the certificates given here; nothing is connected to without them.")),
                 $mtls(service!(row $service . "mtls.cert_file", $env, "_MTLS_CERTFILE", Kind::Path, "\"\"", "Client certificate; needs `key_file`.")),
                 $mtls(service!(row $service . "mtls.key_file", $env, "_MTLS_KEYFILE", Kind::Path, "\"\"", "Key of the client certificate.")),
                 $mtls(service!(row $service . "mtls.ca_file", $env, "_MTLS_CAFILE", Kind::Path, "\"\"", "Authorities that verify the server; they replace the system's.")),
@@ -81,7 +85,7 @@ pub(super) const GLOBAL: Section = Section {
         row!("global"."enabled", "GLOBAL_ENABLED", Kind::Bool, "false", "Uses these proxies."),
         row!("global"."http_proxy", "GLOBAL_HTTPPROXY", Kind::Secret, "\"\"", "Proxy for plain requests."),
         row!("global"."https_proxy", "GLOBAL_HTTPSPROXY", Kind::Secret, "\"\"", "Proxy for TLS requests; empty means `http_proxy`."),
-        row!("global"."bypass_proxy", "GLOBAL_BYPASSPROXY", Kind::Text, "\"\"", "Hosts reached without a proxy."),
+        row!("global"."bypass_proxy", "GLOBAL_BYPASSPROXY", Kind::Text, "\"\"", "Hosts reached without a proxy, as in the block of a service."),
     ],
 };
 
@@ -91,6 +95,7 @@ pub(super) const OAUTH: Section = service!(
     "oauth",
     "OAUTH",
     later,
+    later,
     later
 );
 
@@ -99,6 +104,7 @@ pub(super) const STORAGE: Section = service!(
     "The Redis connection that counts requests for rate limits. With `mtls.enabled`, and TLS on by `storage.use_ssl`, what is given here takes the place of every TLS setting of `storage` for it; proxies are never used.",
     "storage",
     "STORAGE",
+    never_by_proxy,
     in_effect,
     not_from_the_store
 );
@@ -108,8 +114,9 @@ pub(super) const WEBHOOKS: Section = service!(
     "Delivery of events.",
     "webhooks",
     "WEBHOOKS",
-    later,
-    later
+    in_effect,
+    in_effect,
+    in_effect
 );
 
 pub(super) const HEALTH: Section = service!(
@@ -117,6 +124,7 @@ pub(super) const HEALTH: Section = service!(
     "Checks of upstreams.",
     "health",
     "HEALTH",
+    later,
     later,
     later
 );
@@ -126,6 +134,7 @@ pub(super) const DISCOVERY: Section = service!(
     "Questions for an upstream's addresses.",
     "discovery",
     "DISCOVERY",
+    later,
     later,
     later
 );

@@ -183,6 +183,52 @@ fn certificates_of_an_external_service_come_from_files_or_from_the_store() {
     assert_eq!(error(r#", "insecure_skip_verify": true"#), None);
 }
 
+#[test]
+fn addresses_of_proxies_must_be_some_and_are_not_shown() {
+    let text = r#"{"external_services": {"global": {"https_proxy": "my-proxy:hunter2"}}}"#;
+    let error = Site::with(text).error();
+    assert_eq!(error.key, "external_services.global.https_proxy");
+    assert_eq!(
+        error.message,
+        "failed to configure proxy: invalid HTTPS proxy URL: it does not begin with http:// or https://"
+    );
+    assert!(!error.to_string().contains("hunter2"));
+}
+
+/// OUT-108, at the start: a test that fails for its proxy would take upstreams out that are well.
+#[test]
+fn a_wrong_proxy_of_uptime_tests_is_a_warning_and_they_are_done_without() {
+    let text =
+        r#"{"external_services": {"health": {"proxy": {"http_proxy": "://invalid-proxy"}}}}"#;
+    let config = Site::with(text).config();
+    let proxy = &config.external_services.health.proxy;
+    assert_eq!((proxy.http_proxy.as_ref(), proxy.names_any), (None, true));
+}
+
+#[test]
+fn versions_spoken_with_a_service_must_leave_one() {
+    let site = |mtls: &str| {
+        Site::with(&format!(
+            r#"{{"external_services": {{"webhooks": {{"mtls": {{{mtls}}}}}}}}}"#
+        ))
+    };
+    for (mtls, key) in [
+        (r#""tls_max_version": "1.1""#, "tls_max_version"),
+        (
+            r#""tls_min_version": "1.3", "tls_max_version": "1.2""#,
+            "tls_min_version",
+        ),
+    ] {
+        let error = site(mtls).error();
+        assert_eq!(error.key, format!("external_services.webhooks.mtls.{key}"));
+    }
+    let warning = site(r#""tls_min_version": "1.0""#).warning();
+    assert_eq!(
+        warning.key,
+        "external_services.webhooks.mtls.tls_min_version"
+    );
+}
+
 /// The store's own certificates lie behind this connection: its certificates come from files alone.
 #[test]
 fn the_connection_that_counts_takes_no_certificate_from_the_store_and_says_which_keys_name_files() {

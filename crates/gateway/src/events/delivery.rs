@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use portcullis_config::GatewayConfig;
 use portcullis_store::Engine;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -16,7 +15,10 @@ use super::{
     handlers::{Action, Hook},
     webhook::Caller,
 };
-use crate::observe::{EventCounters, Outcome};
+use crate::{
+    observe::{EventCounters, Outcome},
+    services::Client,
+};
 
 /// Calls that wait.
 const WAITING: usize = 256;
@@ -37,16 +39,8 @@ struct Call {
 
 impl Deliveries {
     /// Starts the task that calls webhooks, on the runtime this is called on.
-    pub fn start(config: &GatewayConfig, engine: Engine, counters: Arc<EventCounters>) -> Self {
-        let forbidden = config.external_services.webhooks.mtls.enabled.then_some(
-            "external_services.webhooks.mtls is set, and this version cannot do it yet; webhooks are \
-             never called without it then",
-        );
-        let caller = Arc::new(Caller::new(engine, forbidden));
-        Self::calling(caller, counters)
-    }
-
-    fn calling(caller: Arc<Caller>, counters: Arc<EventCounters>) -> Self {
+    pub fn start(client: Client, engine: Engine, counters: Arc<EventCounters>) -> Self {
+        let caller = Arc::new(Caller::new(engine, client));
         let (waiting, mut calls) = mpsc::channel::<Call>(WAITING);
         let room = Arc::new(Semaphore::new(AT_A_TIME));
         let shared = counters.clone();
@@ -114,7 +108,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::observe::Registry;
+    use crate::{
+        observe::Registry,
+        services::{Service, services_on},
+    };
 
     /// On a runtime of one thread nobody takes from the queue before the test awaits.
     #[tokio::test]
@@ -141,8 +138,10 @@ mod tests {
         };
         let handlers = Handlers::prepare(&api, &base, &mut Vec::new());
         let registry = Registry::new("1");
-        let caller = Arc::new(Caller::new(engine, None));
-        let deliveries = Deliveries::calling(caller, registry.events());
+        let client = services_on(dir.path(), &engine)
+            .client(Service::Webhooks)
+            .clone();
+        let deliveries = Deliveries::start(client, engine, registry.events());
         for _ in 0..WAITING + 3 {
             deliveries.fire(Event::sample(EventKind::CertificateExpired), &handlers);
         }

@@ -5,12 +5,13 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Uri,
+    header::{CONTENT_TYPE, USER_AGENT},
+};
 use portcullis_apidef::{Api, EventAction, EventKind, Webhook};
 use portcullis_config::BasePaths;
-use reqwest::{
-    Method, Url,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
-};
+use url::Url;
 
 use super::{
     event::Event,
@@ -58,7 +59,7 @@ pub struct Hook {
     /// Method of the request.
     pub method: Method,
     /// Where it goes.
-    pub url: Url,
+    pub address: Uri,
     /// Its header fields.
     pub fields: HeaderMap,
     /// How long the same event is not told again.
@@ -116,7 +117,10 @@ impl Hook {
         let url = Url::parse(&hook.target)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
-        let Some(url) = url else {
+        let address = url
+            .as_ref()
+            .and_then(|url| url.as_str().parse::<Uri>().ok());
+        let (Some(url), Some(address)) = (url, address) else {
             // It may hold a token, so it is not shown.
             let name = match hook.name.as_str() {
                 "" => String::new(),
@@ -179,7 +183,7 @@ impl Hook {
         Some(Self {
             label,
             method,
-            url,
+            address,
             fields,
             cooldown: hook.cooldown,
             template,

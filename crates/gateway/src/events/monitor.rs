@@ -183,7 +183,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{clients::Watched, observe::Registry};
+    use crate::{
+        clients::Watched,
+        observe::Registry,
+        services::{Service, services_on},
+    };
 
     const NOW: i64 = 1_800_000_000;
     const DAY: i64 = 86_400;
@@ -207,10 +211,10 @@ mod tests {
                 check_cooldown: Duration::from_secs(3600),
                 event_cooldown: Duration::from_secs(86_400),
             };
-            let conf = dir.path().join("tyk.conf");
-            std::fs::write(&conf, r#"{"secret": "a secret of the tests"}"#).unwrap();
-            let config = portcullis_config::load(Some(&conf), []).unwrap().config;
-            let deliveries = Deliveries::start(&config, engine.clone(), registry.events());
+            let client = services_on(dir.path(), &engine)
+                .client(Service::Webhooks)
+                .clone();
+            let deliveries = Deliveries::start(client, engine.clone(), registry.events());
             Self {
                 monitor: ExpiryMonitor::new(&settings, engine.clone(), deliveries),
                 registry,

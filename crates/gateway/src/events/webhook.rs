@@ -2,27 +2,23 @@
 //!
 //! Invariants:
 //! - A call ends: every attempt has a time limit, and their number is bounded.
+//! - What `external_services.webhooks` asks for is there, or nobody is called.
 //! - Within a webhook's cool-down the same event is told it once, by all nodes of a store together; an
 //!   event that never arrived does not count.
 //! - What a receiver's address, fields and answers hold never gets into a log.
 
-use std::{sync::OnceLock, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
 use openssl::hash::{MessageDigest, hash};
-use portcullis_config::causes;
 use portcullis_store::{Condition, Engine, Lifetime};
-use portcullis_tls::Roots;
-use reqwest::{Client, redirect::Policy};
 
 use super::{event::Event, handlers::Hook};
-use crate::observe::Outcome;
-
-/// For one attempt, from the connection to the end of the answer.
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// For the connection alone, TLS included.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+use crate::{
+    observe::Outcome,
+    services::{CallError, Client},
+};
 
 /// How long after each failed attempt the next one is made.
 const PAUSES: [Duration; 5] = [
@@ -44,36 +40,18 @@ enum Failed {
 /// Whoever calls webhooks.
 pub struct Caller {
     engine: Engine,
-    /// Calls would be made without a protection that is asked for.
-    forbidden: Option<&'static str>,
-    client: OnceLock<Result<Client, String>>,
+    client: Client,
 }
 
 impl Caller {
-    /// A caller that remembers in a store what was told. With `forbidden`, the reason why no call can be
-    /// made as it was meant.
-    pub fn new(engine: Engine, forbidden: Option<&'static str>) -> Self {
-        Self {
-            engine,
-            forbidden,
-            client: OnceLock::new(),
-        }
+    /// A caller that remembers in a store what was told.
+    pub fn new(engine: Engine, client: Client) -> Self {
+        Self { engine, client }
     }
 
     /// Tells a webhook of an event.
     pub async fn tell(&self, hook: &Hook, event: &Event) -> Outcome {
         let (webhook, kind) = (hook.label.as_str(), event.kind.name());
-        if let Some(reason) = self.forbidden {
-            tracing::error!(webhook, event = kind, "webhook is not called: {reason}");
-            return Outcome::Failed;
-        }
-        let client = match self.client.get_or_init(client) {
-            Ok(client) => client,
-            Err(reason) => {
-                tracing::error!(webhook, event = kind, "webhook cannot be called: {reason}");
-                return Outcome::Failed;
-            }
-        };
         let claim = hook
             .cooldown
             .map(|cooldown| (remembered_as(hook, event), cooldown));
@@ -86,7 +64,7 @@ impl Caller {
         let body = Bytes::from(hook.body(event));
         let mut pauses = PAUSES.iter();
         let reason = loop {
-            let reason = match attempt(client, hook, body.clone()).await {
+            let reason = match attempt(&self.client, hook, body.clone()).await {
                 Ok(()) => return Outcome::Delivered,
                 Err(Failed::Lasting(reason)) => break reason,
                 Err(Failed::Passing(reason)) => reason,
@@ -134,7 +112,7 @@ impl Caller {
 /// the body, whose wording changes by the hour. The receiver belongs to it, so that two webhooks of one
 /// event are both told.
 fn remembered_as(hook: &Hook, event: &Event) -> String {
-    let text = format!("{}|{} {}", event.identity(), hook.method, hook.url);
+    let text = format!("{}|{} {}", event.identity(), hook.method, hook.address);
     let digest = hash(MessageDigest::md5(), text.as_bytes());
     let digits: String = match &digest {
         Ok(digest) => digest.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -151,21 +129,21 @@ fn remembered_as(hook: &Hook, event: &Event) -> String {
 }
 
 async fn attempt(client: &Client, hook: &Hook, body: Bytes) -> Result<(), Failed> {
-    let request = client
-        .request(hook.method.clone(), hook.url.clone())
-        .headers(hook.fields.clone())
-        .body(body);
-    let answer = request.send().await.map_err(|error| {
-        let reason = match error.is_timeout() {
-            true => format!("no answer within {} s", LIMIT.as_secs()),
-            false => causes(&error),
-        };
-        match error.is_builder() {
-            true => Failed::Lasting(reason),
-            false => Failed::Passing(reason),
+    let mut request = Request::new(body);
+    *request.method_mut() = hook.method.clone();
+    *request.uri_mut() = hook.address.clone();
+    request.headers_mut().clone_from(&hook.fields);
+    let answer = client.call(request).await.map_err(|error| match error {
+        CallError::Settings(reason) => Failed::Lasting(format!(
+            "mTLS configuration failed for webhooks. Webhook delivery will be skipped to maintain \
+             security: {reason}"
+        )),
+        CallError::TooLarge { .. } => Failed::Lasting(error.to_string()),
+        CallError::Way(_) | CallError::Slow { .. } | CallError::Broken { .. } => {
+            Failed::Passing(error.to_string())
         }
     })?;
-    let status = answer.status();
+    let status = answer.status;
     match status.as_u16() {
         200..300 => Ok(()),
         408 | 425 | 429 | 500.. => Err(Failed::Passing(format!("it answers {}", status.as_u16()))),
@@ -175,21 +153,4 @@ async fn attempt(client: &Client, hook: &Hook, body: Bytes) -> Result<(), Failed
         ))),
         status => Err(Failed::Lasting(format!("it answers {status}"))),
     }
-}
-
-fn client() -> Result<Client, String> {
-    let mut trusted = Vec::new();
-    for root in Roots::of_system().certificates() {
-        let der = root.to_der().map_err(|error| error.to_string())?;
-        trusted.extend(reqwest::Certificate::from_der(&der));
-    }
-    Client::builder()
-        .tls_certs_only(trusted)
-        .redirect(Policy::none())
-        .timeout(LIMIT)
-        .connect_timeout(CONNECT_LIMIT)
-        .pool_max_idle_per_host(10)
-        .pool_idle_timeout(Duration::from_secs(30))
-        .build()
-        .map_err(|error| causes(&error))
 }
