@@ -29,6 +29,7 @@ pub(crate) fn resolve_references(
         problems.push(Problem::error(settings.origin("kv.stores"), &key, message));
     }
     certificates(&mut resolver, settings, problems);
+    identity_provider_files(&mut resolver, settings, problems);
     for key in table::keys().filter(|key| key.kind == Kind::SecretOrReference) {
         let origin = settings.origin(key.path);
         let written = settings.secret(key.path);
@@ -85,6 +86,38 @@ fn certificates(resolver: &mut Resolver, settings: &mut Settings, problems: &mut
         let places = places.map(|(host, entry)| (format!("{}.{host}", key.path), entry));
         if certificates_at(places, resolver, &origin, problems) {
             settings.set(key, Value::Map(map), origin);
+        }
+    }
+}
+
+/// Replaces references to paths of files for calls to identity providers, where they are used at all: the
+/// only ones of a service that may be kept elsewhere (outbound sheet 8).
+fn identity_provider_files(
+    resolver: &mut Resolver,
+    settings: &mut Settings,
+    problems: &mut Vec<Problem>,
+) {
+    const BLOCK: &str = "external_services.oauth.mtls.";
+    if !settings.bool("external_services.oauth.mtls.enabled") {
+        return;
+    }
+    let files = |path: &str| {
+        let name = path.strip_prefix(BLOCK);
+        name.is_some_and(|name| ["cert_file", "key_file", "ca_file"].contains(&name))
+    };
+    for key in table::keys().filter(|key| files(key.path)) {
+        let (origin, written) = (settings.origin(key.path), settings.text(key.path));
+        match resolver.setting(&written) {
+            None => {}
+            Some(Ok(path)) => {
+                settings.set(key, Value::Text(path.reveal().to_owned()), origin);
+            }
+            Some(Err(error)) => {
+                let message = format!("`{}` {error}", reference_in(&written));
+                problems.push(Problem::error(origin, key.path, message).accepted(
+                    "a path, or a reference to one such as `env://NAME` or `secrets://NAME`",
+                ));
+            }
         }
     }
 }

@@ -130,3 +130,24 @@ fn a_required_store_that_is_not_there_stops_the_start() {
         "{error}"
     );
 }
+
+#[test]
+fn paths_of_files_for_identity_providers_may_be_kept_elsewhere() {
+    let text = |enabled: bool| {
+        format!(
+            r#"{{"secrets": {{"cert": "/run/tls/client.pem"}}, "external_services": {{"oauth": {{"mtls": {{
+                "enabled": {enabled}, "cert_file": "secrets://cert", "key_file": "env://KEY_PLACE"}}}}}}}}"#
+        )
+    };
+    let site = Site::with(&text(true)).env("TYK_SECRET_KEY_PLACE", "/run/tls/client.key");
+    let mtls = site.config().external_services.oauth.mtls;
+    assert_eq!(
+        mtls.cert_file.unwrap().to_str(),
+        Some("/run/tls/client.pem")
+    );
+    assert_eq!(mtls.key_file.unwrap().to_str(), Some("/run/tls/client.key"));
+    let error = Site::with(&text(true)).error();
+    assert_eq!(error.key, "external_services.oauth.mtls.key_file");
+    // Nothing is looked up for a block that is not in use.
+    Site::with(&text(false)).config();
+}

@@ -64,6 +64,7 @@ impl Bridge {
                     authorities: "the operating system's list of authorities, or SSL_CERT_FILE"
                         .to_owned(),
                     versions: VERSIONS.to_owned(),
+                    skip_verify: "slave_options.ssl_insecure_skip_verify".to_owned(),
                 },
             }),
             access: Arc::new(Access {

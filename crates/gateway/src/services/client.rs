@@ -198,7 +198,7 @@ impl Client {
             .map_err(|said| CallError::Settings(format!("failed to configure TLS: {said}")))?;
         if tls.skip_verify && is_first {
             tracing::warn!(
-                key = tls.keys.block,
+                key = tls.keys.skip_verify,
                 "THE CERTIFICATES OF THIS SERVICE'S SERVERS ARE NOT VERIFIED: whoever is in between reads and \
                  changes what is asked and answered"
             );

@@ -47,6 +47,7 @@ impl Dashboard {
                     certificate: "nothing: the Dashboard should ask for none".to_owned(),
                     authorities: "an entry of security.certificates.dashboard_api".to_owned(),
                     versions: VERSIONS.to_owned(),
+                    skip_verify: "http_server_options.ssl_insecure_skip_verify".to_owned(),
                 },
             },
             limits: Limits {

@@ -178,7 +178,7 @@ impl Tls {
         match &self.trust {
             TrustSource::Stored(trusted) => ids.extend(trusted.iter().cloned()),
             TrustSource::Listed(references) => {
-                ids.extend(references.iter().filter(stored).cloned())
+                ids.extend(references.iter().filter(stored).cloned());
             }
             TrustSource::System | TrustSource::File(_) => {}
         }
@@ -314,7 +314,7 @@ impl Reader<'_> {
             if let Some(text) = self.entry(reference) {
                 match Entry::parse(text, self.passphrase) {
                     Ok(Entry::Certificate(bundle)) => {
-                        trusted.extend(authorities(bundle.certificates))
+                        trusted.extend(authorities(bundle.certificates));
                     }
                     Ok(Entry::PublicKey(_)) => self.left_out(reference, "it is a public key"),
                     Err(error) => self.left_out(reference, &error.to_string()),

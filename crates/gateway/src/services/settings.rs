@@ -80,6 +80,8 @@ pub struct Keys {
     pub authorities: String,
     /// What limits versions.
     pub versions: String,
+    /// What lets anybody be believed.
+    pub skip_verify: String,
 }
 
 /// How long a call may take, how much it may bring, and how many connections are kept.
@@ -126,17 +128,22 @@ impl Settings {
             Service::Health => &all.health,
             Service::Discovery => &all.discovery,
         };
-        // Where the service has no settings, the older key for its kind of call is in force.
-        let skip_verify = match (all.is_configured(own), service) {
-            (true, _) => own.mtls.insecure_skip_verify,
-            (false, Service::Oauth) => config.upstream.jwt_insecure_skip_verify,
-            (false, _) => false,
-        };
         let block = format!("external_services.{}.mtls", service.name());
+        let own_key = format!("{block}.insecure_skip_verify");
+        // Where the service has no settings, the older key for its kind of call is in force.
+        let (skip_verify, skip_key) = match (all.is_configured(own), service) {
+            (true, _) => (own.mtls.insecure_skip_verify, own_key),
+            (false, Service::Oauth) => (
+                config.upstream.jwt_insecure_skip_verify,
+                "jwt_ssl_insecure_skip_verify".to_owned(),
+            ),
+            (false, _) => (false, own_key),
+        };
         let keys = Keys {
             certificate: format!("`cert_file` and `key_file`, or `cert_id`, in {block}"),
             authorities: format!("`ca_file` or `ca_cert_ids` in {block}"),
             versions: format!("`tls_min_version` and `tls_max_version` in {block}"),
+            skip_verify: skip_key,
             block,
         };
         Self {
