@@ -6,6 +6,7 @@
 pub mod certs;
 pub mod curl;
 pub mod echo;
+pub mod forward;
 pub mod gateway;
 pub mod keys;
 pub mod log;

@@ -30,7 +30,9 @@ pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("TYK_") || text.starts_with("PORTCULLIS_") {
+        let proxy = ["http_proxy", "https_proxy", "no_proxy"];
+        let ours = text.starts_with("TYK_") || text.starts_with("PORTCULLIS_");
+        if ours || proxy.iter().any(|name| text.eq_ignore_ascii_case(name)) {
             command.env_remove(&name);
         }
     }

@@ -1,116 +1,17 @@
 //! Forward proxies on the way to upstreams: real squids, and scripts where a proxy must do what none does.
 
-use std::{io, net::SocketAddr};
-
-use portcullis_pki::make::{Algorithm, make_ca, make_server};
 use portcullis_tests::{
     certs,
-    gateway::{Builder, Gateway, api, with},
+    forward::{
+        PROBLEM, answering, ask, assert_failed, by, secure_echo, secure_url, trusting, tunnelling,
+    },
+    gateway::{api, with},
     ports, raw,
     squid::{CREDENTIALS, Squid},
-    upstream::{
-        Talk, Upstream, acceptor, echo,
-        http2::{self, Http2Upstream},
-        ok,
-        websocket::WebSocketEcho,
-    },
-    wire::Message,
+    upstream::{Talk, Upstream, acceptor, echo},
+    wire::Wire,
 };
 use serde_json::{Value, json};
-
-/// What every client is told.
-const PROBLEM: &str = "{\n    \"error\": \"There was a problem proxying the request\"\n}";
-
-/// An upstream behind TLS that tells what it saw.
-fn secure_echo() -> Upstream {
-    Upstream::start_tls(acceptor(certs::localhost()).build(), echo)
-}
-
-fn secure_url(upstream: &Upstream) -> String {
-    format!("https://localhost:{}", upstream.address().port())
-}
-
-/// An API on `/api/` whose upstream is reached by a proxy.
-fn by(proxy: &str, url: &str) -> Value {
-    with(
-        api("api", "/api/", url),
-        json!({"proxy": {"transport": {"proxy_url": proxy}}}),
-    )
-}
-
-/// A gateway with one worker that trusts the tests' CA.
-fn trusting(definition: &Value) -> Builder {
-    let builder = Gateway::builder()
-        .config(json!({"access_logs": {"enabled": true}, "portcullis": {"workers": 1}}))
-        .api("api", definition);
-    let roots = builder.path("ca.pem").display().to_string();
-    builder.environment("SSL_CERT_FILE", &roots)
-}
-
-fn ask(gateway: &Gateway) -> Message {
-    raw::ask(gateway, raw::get("/api/x?q=1", &[]))
-}
-
-/// The request fails with the generic error; the access log's flag and detail, the line of the error log.
-#[track_caller]
-fn assert_failed(gateway: &Gateway, flag: &str, detail: &str, hop: &str) -> String {
-    let response = ask(gateway);
-    let access = gateway.output().wait("\"path\":\"/api/x\"");
-    let line: Value = serde_json::from_str(&access).expect("a line is JSON");
-    let error = gateway.wait_log("http: proxy error: ");
-    assert_eq!(
-        (response.status(), response.text().as_str()),
-        (500, PROBLEM),
-        "{error}"
-    );
-    assert_eq!(
-        (&line["response_flag"], &line["response_code_details"]),
-        (&flag.into(), &detail.into()),
-        "{line} {error}"
-    );
-    assert!(error.contains(&format!("hop=\"{hop}\"")), "{error}");
-    assert!(
-        !error.contains("pa:ss") && !error.contains("pa%3Ass"),
-        "{error}"
-    );
-    error
-}
-
-/// A proxy that opens every tunnel to one place, whatever it is asked for.
-fn tunnelling(to: SocketAddr) -> impl Fn(&mut Talk) + Send + Sync + 'static {
-    move |talk| {
-        if talk.head().is_some() {
-            talk.send("HTTP/1.1 200 Connection established\r\n\r\n");
-            relay(talk, to);
-        }
-    }
-}
-
-fn relay(talk: &mut Talk, to: SocketAddr) {
-    let there = std::net::TcpStream::connect(to).expect("the upstream listens");
-    let (mut from, mut into) = (
-        talk.socket().try_clone().expect("a socket"),
-        there.try_clone().expect("a socket"),
-    );
-    let up = std::thread::spawn(move || {
-        // How a tunnel ends is told by those at its ends.
-        let _ = io::copy(&mut from, &mut into);
-        let _ = into.shutdown(std::net::Shutdown::Write);
-    });
-    let (mut from, mut into) = (there, talk.socket().try_clone().expect("a socket"));
-    let _ = io::copy(&mut from, &mut into);
-    let _ = into.shutdown(std::net::Shutdown::Both);
-    up.join().expect("copying does not panic");
-}
-
-/// A server that answers whatever head comes with these bytes and closes.
-fn answering(answer: &'static str) -> Upstream {
-    Upstream::start(move |talk| {
-        if talk.head().is_some() {
-            talk.send(answer);
-        }
-    })
-}
 
 /// OUT-92.
 #[test]
@@ -301,95 +202,6 @@ fn a_proxy_that_wants_a_password_is_a_500_and_the_log_says_so() {
     assert_eq!((secure.connections(), plain.connections()), (0, 0));
 }
 
-/// OUT-96.
-#[test]
-fn a_proxy_behind_tls_is_not_verified_where_verification_is_skipped() {
-    let stranger = make_ca("Nobody's CA", Algorithm::P256, 30).expect("a CA");
-    let pair = make_server(&stranger, &["elsewhere.test"], Algorithm::P256, 30).expect("a pair");
-    let squid = Squid::builder().tls(&pair).start();
-    let (secure, plain) = (secure_echo(), Upstream::echo());
-    for target in [secure_url(&secure), plain.url()] {
-        let skipping = with(
-            by(&squid.url(), &target),
-            json!({"proxy": {"transport": {"ssl_insecure_skip_verify": true}}}),
-        );
-        let gateway = trusting(&skipping).start();
-        assert_eq!(ask(&gateway).status(), 200);
-    }
-}
-
-/// OUT-97.
-#[test]
-fn a_proxy_of_an_unknown_authority_is_a_500_and_nothing_reaches_the_target() {
-    let stranger = make_ca("Nobody's CA", Algorithm::P256, 30).expect("a CA");
-    let pair = |name| make_server(&stranger, &[name], Algorithm::P256, 30).expect("a pair");
-    let elsewhere = certs::server(&["elsewhere.test"]);
-    let (secure, plain) = (secure_echo(), Upstream::echo());
-    for (pair, flag, detail) in [
-        (&pair("localhost"), "TLN", "tls_unknown_authority"),
-        (&elsewhere, "TLM", "tls_hostname_mismatch"),
-    ] {
-        let squid = Squid::builder().tls(pair).start();
-        for target in [secure_url(&secure), plain.url()] {
-            let gateway = trusting(&by(&squid.url(), &target)).start();
-            let error = assert_failed(&gateway, flag, detail, "proxy");
-            let told = format!(
-                "proxyconnect tcp: TLS handshake with proxy {}: the proxy's",
-                squid.url()
-            );
-            assert!(error.contains(&told), "{error}");
-        }
-        assert!(
-            squid
-                .seen()
-                .iter()
-                .all(|line| !line.starts_with("CONNECT l"))
-        );
-    }
-    assert_eq!((secure.connections(), plain.connections()), (0, 0));
-}
-
-/// The target's certificate is the target's matter, by whichever proxy it is reached.
-#[test]
-fn a_target_that_does_not_verify_is_told_apart_from_its_proxy() {
-    let stranger = make_ca("Nobody's CA", Algorithm::P256, 30).expect("a CA");
-    let pair = make_server(&stranger, &["localhost"], Algorithm::P256, 30).expect("a pair");
-    let upstream = Upstream::start_tls(acceptor(&pair).build(), echo);
-    for squid in [
-        Squid::start(),
-        Squid::builder().tls(certs::localhost()).start(),
-    ] {
-        let gateway = trusting(&by(&squid.url(), &secure_url(&upstream))).start();
-        let error = assert_failed(&gateway, "TLN", "tls_unknown_authority", "upstream");
-        assert!(!error.contains("proxyconnect"), "{error}");
-        squid.wait("CONNECT localhost:");
-    }
-    assert_eq!(upstream.requests(), 0);
-}
-
-#[test]
-fn bodies_of_any_size_pass_through_tls_inside_tls() {
-    let squid = Squid::builder().tls(certs::localhost()).start();
-    let upstream = Upstream::start_tls(acceptor(certs::localhost()).build(), |talk| {
-        while let Some(request) = talk.request() {
-            talk.send(ok(&request.text()));
-        }
-    });
-    let gateway = trusting(&by(&squid.url(), &secure_url(&upstream))).start();
-    for size in [1, 20_000, 3_000_000] {
-        let body = "0123456789".repeat(size / 10 + 1);
-        let response = raw::ask(&gateway, raw::request("POST", "/api/", &[], &body));
-        assert_eq!(response.status(), 200);
-        assert!(response.complete && response.text() == body, "{size}");
-    }
-    assert_eq!(upstream.connections(), 1);
-    // A plain target is asked for over the same kind of connection, without a tunnel.
-    let plain = Upstream::echo();
-    let gateway = trusting(&by(&squid.url(), &plain.url())).start();
-    assert_eq!(ask(&gateway).status(), 200);
-    squid.wait(&format!("GET {}/x?q=1 200 ", plain.url()));
-}
-
 /// OUT-98.
 #[test]
 fn an_upstream_that_is_taken_for_a_proxy_is_a_500() {
@@ -517,6 +329,24 @@ fn answers_that_no_proxy_gives_open_no_tunnel() {
     assert_eq!(upstream.connections(), 0);
 }
 
+/// A deadline for everything counts while a tunnel is waited for.
+#[test]
+fn a_proxy_that_does_not_answer_uses_up_no_more_than_the_time_of_the_request() {
+    let proxy = Upstream::start(Talk::stall);
+    let definition = with(
+        by(&proxy.url(), "https://upstream.test/"),
+        json!({"global_enforce_timeout": 1}),
+    );
+    let gateway = trusting(&definition).start();
+    let response = ask(&gateway);
+    assert_eq!(response.status(), 504);
+    assert!(
+        response
+            .text()
+            .contains("Upstream service reached hard timeout.")
+    );
+}
+
 /// Outbound sheet 6: the API loads and fails, so that nobody is reached by another way.
 #[test]
 fn a_proxy_url_that_cannot_be_used_is_told_at_load_and_answered_with_500() {
@@ -549,62 +379,6 @@ fn a_proxy_url_that_cannot_be_used_is_told_at_load_and_answered_with_500() {
     assert_eq!(upstream.connections(), 0);
 }
 
-#[tokio::test]
-async fn http_2_is_negotiated_with_the_target_and_never_with_the_proxy() {
-    let upstream = Http2Upstream::start_tls(acceptor(certs::localhost()), http2::echo);
-    for squid in [
-        Squid::start(),
-        Squid::builder().tls(certs::localhost()).start(),
-    ] {
-        let target = format!("https://localhost:{}", upstream.address().port());
-        let gateway = trusting(&by(&squid.url(), &target))
-            .config(json!({"proxy_enable_http2": true}))
-            .start();
-        for _ in 0..2 {
-            let response = raw::ask(&gateway, raw::request("POST", "/api/x", &[], "hello"));
-            assert_eq!(
-                (response.status(), response.text().as_str()),
-                (200, "hello")
-            );
-            assert_eq!(response.field("x-version"), Some("HTTP/2.0"));
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_websocket_goes_through_a_tunnel_whatever_its_scheme() {
-    use futures_util::{SinkExt, StreamExt};
-    use tokio_tungstenite::tungstenite::Message;
-
-    let upstream = WebSocketEcho::start();
-    for squid in [
-        Squid::start(),
-        Squid::builder().tls(certs::localhost()).start(),
-    ] {
-        let gateway = trusting(&by(&squid.url(), &upstream.url()))
-            .config(json!({"http_server_options": {"enable_websockets": true}}))
-            .start();
-        let stream = tokio::net::TcpStream::connect(gateway.address())
-            .await
-            .expect("the gateway accepts");
-        let (mut socket, _) = tokio_tungstenite::client_async("ws://gateway.test/api/", stream)
-            .await
-            .expect("the switch");
-        for text in ["one", "two"] {
-            socket.send(Message::text(text)).await.expect("sent");
-            let back = socket.next().await.expect("a message").expect("a good one");
-            assert_eq!(back, Message::text(text));
-        }
-        socket.close(None).await.expect("closed");
-        while let Some(Ok(_)) = socket.next().await {}
-        drop(socket);
-        squid.wait(&format!(
-            "CONNECT {} 200 ",
-            upstream.url().replace("http://", "")
-        ));
-    }
-}
-
 /// A server may speak first, and what it says may come along with the proxy's answer.
 #[test]
 fn a_relayed_service_is_reached_through_a_tunnel_of_its_api() {
@@ -623,9 +397,67 @@ fn a_relayed_service_is_reached_through_a_tunnel_of_its_api() {
     let gateway = trusting(&definition)
         .config(json!({"disable_ports_whitelist": true}))
         .start();
-    let mut wire = portcullis_tests::wire::Wire::new(gateway.connect_to(port));
+    let mut wire = Wire::new(gateway.connect_to(port));
     assert_eq!(wire.exactly(13).as_deref(), Some(&b"220 welcome\r\n"[..]));
     wire.send("hello");
     assert_eq!(wire.rest(), b"hello");
     assert!(proxy.received()[0].starts_with("CONNECT upstream.test:2525 HTTP/1.1\r\n"));
+}
+
+/// OUT-103: the environment's proxies, and who is reached without them.
+#[test]
+fn proxies_of_the_environment_are_for_other_machines_unless_no_proxy_names_them() {
+    let plain = Upstream::echo();
+    let secure = Upstream::start_tls(
+        acceptor(&certs::server(&["upstream.test", "below.test"])).build(),
+        echo,
+    );
+    let port = secure.address().port();
+    let tunnels = Upstream::start(tunnelling(secure.address()));
+    let to = |name: &str, url: &str| api(name, &format!("/{name}/"), url);
+    let named = with(
+        to("named", &format!("https://below.test:{port}/")),
+        json!({"proxy": {"transport": {"proxy_url": tunnels.url()}}}),
+    );
+    let gateway = trusting(&to("api", &format!("https://upstream.test:{port}/")))
+        .api("plain", &to("plain", "http://upstream.test/"))
+        .api("here", &to("here", &format!("https://localhost:{port}/")))
+        .api("spared", &to("spared", "https://a.below.test/"))
+        .api("named", &named)
+        .environment("HTTPS_PROXY", &tunnels.url())
+        .environment("http_proxy", &plain.address().to_string())
+        .environment("NO_PROXY", "below.test, 10.0.0.0/8")
+        .start();
+    let get = |path: &str| raw::ask(&gateway, raw::get(path, &[]));
+    assert_eq!(get("/api/").status(), 200);
+    assert_eq!(tunnels.connections(), 1);
+    assert!(
+        tunnels.received()[0].starts_with(&format!("CONNECT upstream.test:{port} HTTP/1.1\r\n"))
+    );
+    assert_eq!(get("/plain/").json()["target"], "http://upstream.test/");
+    // This machine is reached straight; its certificate is for other names.
+    assert_eq!(get("/here/").text(), PROBLEM);
+    gateway.wait_log("tls_hostname_mismatch");
+    // So is what the list names, and there is no such host.
+    assert!(
+        get("/spared/")
+            .text()
+            .contains("Upstream host lookup failed")
+    );
+    assert_eq!(tunnels.connections(), 1);
+    // An API's own proxy does not care for the list.
+    assert_eq!(get("/named/").status(), 200);
+    assert_eq!(tunnels.connections(), 2);
+}
+
+#[test]
+fn check_shows_the_proxy_of_an_api_without_its_password() {
+    let builder = trusting(&by(
+        &format!("http://{CREDENTIALS}@proxy.test:3128"),
+        "https://upstream.test/",
+    ));
+    let checked = builder.run(&["check"]);
+    assert!(checked.status.success(), "{}", checked.log);
+    let told = "served -> https://upstream.test/ by http://proxy.test:3128\n";
+    assert!(checked.output.contains(told), "{}", checked.output);
 }

@@ -4,9 +4,14 @@ use std::{collections::HashMap, sync::Arc};
 
 use portcullis_apidef::{Scheme, Target, Upstream, UpstreamTls};
 use portcullis_config::GatewayConfig;
-use portcullis_tls::{CipherList, ClientConfig, ClientSettings, Roots, Verification, VersionRange};
+use portcullis_tls::{
+    CipherList, ClientConfig, ClientSettings, Identity, Roots, Verification, VersionRange,
+};
 
-use super::hops::Hops;
+use super::{
+    hop_identity::HopIdentity,
+    hops::{HopTlsSettings, Hops},
+};
 use crate::{
     proxy::{
         dial::Way,
@@ -34,7 +39,7 @@ impl Endpoints {
             config,
             roots: Arc::new(Roots::of_system()),
             numbers: Numbers::default(),
-            hops: Hops::default(),
+            hops: Hops::new(),
             held: HashMap::new(),
         }
     }
@@ -47,9 +52,10 @@ impl Endpoints {
         &mut self,
         target: &Target,
         upstream: &Upstream,
+        identity: &Result<HopIdentity, Arc<str>>,
     ) -> Result<Arc<Endpoint>, String> {
         let mut hops = std::mem::take(&mut self.hops);
-        let way = hops.way(target, upstream, |hop| self.client(&hop.tls, false));
+        let way = hops.way(target, upstream, identity, |hop| self.hop_client(hop));
         self.hops = hops;
         let (way, key) = way?;
         let http2 = match target.scheme {
@@ -112,8 +118,31 @@ impl Endpoints {
         Ok(endpoint)
     }
 
-    /// The client side of TLS for an API: its own settings over the gateway's.
+    /// The client side of TLS for an API.
     fn client(&self, tls: &UpstreamTls, http2: bool) -> Result<ClientConfig, String> {
+        let settings = self.settings(tls, http2, &self.roots)?;
+        ClientConfig::new(settings).map_err(|error| format!("upstream TLS: {error}"))
+    }
+
+    /// The client side of TLS towards a proxy.
+    fn hop_client(&self, hop: &HopTlsSettings) -> Result<ClientConfig, String> {
+        let roots = hop.identity.authorities.as_ref().unwrap_or(&self.roots);
+        let settings = self.settings(&hop.tls, false, roots)?;
+        let identity = match &hop.identity.certificate {
+            Some(pair) => Identity::One(pair.clone()),
+            None => Identity::None,
+        };
+        ClientConfig::with_identity(settings, identity)
+            .map_err(|error| format!("TLS with the proxy: {error}"))
+    }
+
+    /// An API's own settings over the gateway's.
+    fn settings(
+        &self,
+        tls: &UpstreamTls,
+        http2: bool,
+        roots: &Arc<Roots>,
+    ) -> Result<ClientSettings, String> {
         let gateway = &self.config.upstream;
         let range = |min: Option<u16>, max: Option<u16>| (min.unwrap_or(0), max.unwrap_or(0));
         let versions = VersionRange::for_api(
@@ -131,14 +160,13 @@ impl Endpoints {
         let verification = if gateway.insecure_skip_verify || tls.insecure_skip_verify {
             Verification::DangerousNone
         } else {
-            Verification::Full(self.roots.clone())
+            Verification::Full(roots.clone())
         };
-        ClientConfig::new(ClientSettings {
+        Ok(ClientSettings {
             versions,
             ciphers,
             verification,
             http2,
         })
-        .map_err(|error| format!("upstream TLS: {error}"))
     }
 }

@@ -1,4 +1,5 @@
-//! Which way leads to an upstream: straight, or by the forward proxy of its API (outbound sheet 6).
+//! Which way leads to an upstream: straight, or by the forward proxy of its API, or by one of the environment
+//! (outbound sheet 6).
 //!
 //! Invariants:
 //! - Where a proxy is named, no other way is taken: one that cannot be used bars it, and requests are answered
@@ -13,19 +14,21 @@ use portcullis_config::ProxyAddress;
 use portcullis_policy::ExplainedRoute;
 use portcullis_tls::ClientConfig;
 
-use super::{Finding, error, warning};
+use super::{Finding, error, hop_identity::HopIdentity, warning};
 use crate::{
     proxy::{
         dial::Way,
         hop::{Hop, HopTls},
         pool::Endpoint,
     },
+    services::{Environment, Proxies},
     snapshot::{RunningApi, WayKey},
 };
 
 /// Every proxy there ever was, so that one that comes back finds its connections.
 #[derive(Default)]
 pub(super) struct Hops {
+    environment: Proxies,
     held: Vec<(HopSettings, Arc<Hop>)>,
 }
 
@@ -38,17 +41,19 @@ struct HopSettings {
 }
 
 /// How TLS is spoken to a proxy, beside the gateway's own settings, which are the same for all.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(PartialEq)]
 pub(super) struct HopTlsSettings {
     /// Versions, suites, and whether nothing is verified.
     pub(super) tls: UpstreamTls,
     /// The name to ask for and to verify instead of the address's host.
     pub(super) server_name: Option<String>,
+    /// What to show, and whom to believe.
+    pub(super) identity: HopIdentity,
 }
 
 impl HopTlsSettings {
     /// An API's settings towards its upstream, with what it says of its proxy instead.
-    fn of(upstream: &Upstream) -> Self {
+    fn of(upstream: &Upstream, identity: &HopIdentity) -> Self {
         let (tls, proxy) = (&upstream.tls, &upstream.proxy);
         Self {
             tls: UpstreamTls {
@@ -57,12 +62,22 @@ impl HopTlsSettings {
                 ..tls.clone()
             },
             server_name: proxy.server_name.clone(),
+            identity: identity.clone(),
         }
     }
 }
 
 impl Hops {
-    /// The way to a target of an API. `client` makes the client side of TLS.
+    /// None yet; the environment is read now and not again.
+    pub(super) fn new() -> Self {
+        Self {
+            environment: Proxies::of_environment(&Environment::of_process()),
+            held: Vec::new(),
+        }
+    }
+
+    /// The way to a target of an API, which is `identity` to a proxy that speaks TLS. `client` makes the
+    /// client side of that TLS.
     ///
     /// # Errors
     /// When the settings towards the proxy leave nothing to speak.
@@ -70,19 +85,28 @@ impl Hops {
         &mut self,
         target: &Target,
         upstream: &Upstream,
+        identity: &Result<HopIdentity, Arc<str>>,
         client: impl FnOnce(&HopTlsSettings) -> Result<ClientConfig, String>,
     ) -> Result<(Way, WayKey), String> {
-        let Some(url) = &upstream.proxy.url else {
-            return Ok((Way::Direct, WayKey::Direct));
+        let address = match &upstream.proxy.url {
+            Some(url) => match ProxyAddress::parse(url.reveal()) {
+                Ok(address) => address,
+                Err(error) => {
+                    let accepted = ProxyAddress::ACCEPTED;
+                    return Ok(barred(&format!("{error}; accepted is {accepted}")));
+                }
+            },
+            None => match self.of_environment(target) {
+                Some(address) => address,
+                None => return Ok((Way::Direct, WayKey::Direct)),
+            },
         };
-        let address = match ProxyAddress::parse(url.reveal()) {
-            Ok(address) => address,
-            Err(error) => {
-                let accepted = ProxyAddress::ACCEPTED;
-                return Ok(barred(&format!("{error}; accepted is {accepted}")));
-            }
+        let tls = match (address.secure, identity) {
+            (false, _) => None,
+            (true, Ok(identity)) => Some(HopTlsSettings::of(upstream, identity)),
+            (true, Err(reason)) => return Ok(barred(reason)),
         };
-        let (number, hop) = self.hop(address, upstream, client)?;
+        let (number, hop) = self.hop(HopSettings { address, tls }, client)?;
         Ok(match target.scheme {
             Scheme::Http => (Way::Forwarded(hop), WayKey::Forwarded(number)),
             Scheme::Https | Scheme::H2c | Scheme::Tcp | Scheme::Tls | Scheme::Loop => {
@@ -91,14 +115,22 @@ impl Hops {
         })
     }
 
+    /// The environment's proxies are for HTTP alone.
+    fn of_environment(&self, target: &Target) -> Option<ProxyAddress> {
+        let secure = match target.scheme {
+            Scheme::Http => false,
+            Scheme::Https => true,
+            Scheme::H2c | Scheme::Tcp | Scheme::Tls | Scheme::Loop => return None,
+        };
+        let proxy = self.environment.choose(secure, &target.host, target.port);
+        proxy.cloned()
+    }
+
     fn hop(
         &mut self,
-        address: ProxyAddress,
-        upstream: &Upstream,
+        wanted: HopSettings,
         client: impl FnOnce(&HopTlsSettings) -> Result<ClientConfig, String>,
     ) -> Result<(usize, Arc<Hop>), String> {
-        let tls = address.secure.then(|| HopTlsSettings::of(upstream));
-        let wanted = HopSettings { address, tls };
         let known = |(settings, _): &(HopSettings, _)| *settings == wanted;
         if let Some(number) = self.held.iter().position(known) {
             return Ok((number, self.held[number].1.clone()));
@@ -144,7 +176,10 @@ pub(super) fn remarks(api: &Api, endpoints: &[Arc<Endpoint>]) -> Vec<Finding> {
                 .to_owned(),
         ));
     }
-    if upstream.proxy.speaks_of_tls() && !any(&|way| way.hop().is_some_and(Hop::speaks_tls)) {
+    if upstream.proxy.speaks_of_tls()
+        && reason.is_none()
+        && !any(&|way| way.hop().is_some_and(Hop::speaks_tls))
+    {
         said.push(warning(
             &place,
             "portcullis.proxy.tls has no effect: its upstream is not reached by a proxy whose URL begins with \

@@ -12,6 +12,7 @@
 mod clients;
 mod endpoints;
 mod explained;
+mod hop_identity;
 mod hops;
 mod keys;
 mod serving;
@@ -116,6 +117,8 @@ pub struct Builder {
     lists: HashMap<String, Arc<ClientList>>,
     control_list: Option<Arc<ClientList>>,
     servers: HashMap<u16, Served>,
+    /// Numbers of certificates that are shown to proxies.
+    shown_to_proxies: HashSet<usize>,
     /// The last known place of each file, so that a file that turns bad keeps it.
     places: HashMap<String, Arc<Quarantined>>,
     /// What the TLS settings made us say; said with every build.
@@ -164,6 +167,7 @@ impl Builder {
             lists: HashMap::new(),
             control_list: None,
             servers: HashMap::new(),
+            shown_to_proxies: HashSet::new(),
             places: HashMap::new(),
             settled: findings,
             explains: false,
@@ -213,6 +217,7 @@ impl Builder {
         findings.extend(self.policies.findings.iter().cloned());
         self.certificates.ask_again();
         self.listed.ask_again();
+        self.shown_to_proxies.clear();
         self.control_list = self.control_list(&mut findings)?;
         let mut quarantine = Vec::new();
         let default = if config.server.use_ssl {
@@ -518,6 +523,7 @@ impl Builder {
                     .into(),
             );
         }
+        let hop_identity = self.hop_identity(api, findings);
         let mut endpoints = Vec::with_capacity(api.upstream.targets.len());
         for target in &api.upstream.targets {
             match (target.scheme, raw) {
@@ -531,11 +537,8 @@ impl Builder {
                         target.authority
                     ));
                 }
-                _ => endpoints.push(self.endpoints.of(target, &api.upstream)?),
+                _ => endpoints.push(self.endpoints.of(target, &api.upstream, &hop_identity)?),
             }
-        }
-        if api.upstream.proxy.certificate.is_some() || !api.upstream.proxy.authorities.is_empty() {
-            return Err("certificates for its proxy are not supported yet".into());
         }
         findings.extend(hops::remarks(api, &endpoints));
         let timeouts = api

@@ -43,7 +43,8 @@ pub struct Update {
     pub servers: Vec<(u16, ServerConfig)>,
     /// References whose certificate is another.
     pub changed: usize,
-    /// Certificates that lists name are others, or came, or went: a reload takes them in.
+    /// Certificates that lists name, or that are shown to proxies, are others, or came, or went: a reload takes
+    /// them in.
     pub lists_changed: bool,
     /// References to entries of the certificate store that cannot be used.
     pub unreadable: usize,
@@ -146,7 +147,9 @@ impl Builder {
     pub fn update_certificates(&mut self, entries: &[(String, Option<Bytes>)]) -> Option<Update> {
         let mut changed = self.certificates.update(entries);
         changed.sort_unstable();
-        let lists_changed = !self.listed.update(entries).is_empty();
+        let to_proxies = |number: &usize| self.shown_to_proxies.contains(number);
+        let lists_changed =
+            !self.listed.update(entries).is_empty() || changed.iter().any(to_proxies);
         let mut findings = Vec::new();
         for (id, _) in entries {
             if let Some(failure) = self.certificates.failure(id) {

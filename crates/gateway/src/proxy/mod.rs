@@ -74,11 +74,9 @@ pub async fn forward<C: Client>(
             Some(connection) => connection,
             // Boxed, like what follows for HTTP/2: most requests meet neither, and all would carry
             // their size.
-            None => match Box::pin(pool.connect(&job.endpoint, &worker.timers)).await {
+            None => match Box::pin(connect(worker, &pool, job, start)).await {
                 Ok(connection) => connection,
-                Err(error) => {
-                    return Forwarded::Refused(record.outage(job, Outage::Connect(error)));
-                }
+                Err(outage) => return Forwarded::Refused(record.outage(job, outage)),
             },
         };
         let outcome = match connection {
@@ -133,6 +131,25 @@ pub async fn forward<C: Client>(
         record.done(&failure.so_far);
         return end(job, failure, record);
     }
+}
+
+/// A new connection, within the time that the request may take as a whole.
+async fn connect(
+    worker: &Rc<Worker>,
+    pool: &Pool,
+    job: &Job,
+    start: Instant,
+) -> Result<Connection, Outage> {
+    let connecting = pool.connect(&job.endpoint, &worker.timers);
+    let connected = match job.patience.total {
+        None => connecting.await,
+        Some(total) => {
+            let left = total.saturating_sub(start.elapsed());
+            let in_time = worker.timers.within(left, connecting).await;
+            in_time.map_err(|_| Outage::Timeout)?
+        }
+    };
+    connected.map_err(Outage::Connect)
 }
 
 /// One exchange on an HTTP/2 connection. The outer error means that nothing was sent.

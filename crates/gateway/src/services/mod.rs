@@ -57,7 +57,8 @@ pub use client::{Answer, Client};
 pub use dashboard::Dashboard;
 pub use failure::{CallError, WayError};
 
-use self::{proxies::Environment, settings::Settings};
+pub use self::proxies::{Environment, Proxies};
+use self::settings::Settings;
 
 /// Whom the gateway calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
