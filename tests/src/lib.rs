@@ -8,6 +8,7 @@ pub mod curl;
 pub mod echo;
 pub mod forward;
 pub mod gateway;
+pub mod jwt;
 pub mod keys;
 pub mod log;
 pub mod memory;

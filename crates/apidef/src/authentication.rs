@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::jwt::Jwt;
 use crate::reader::Node;
 
 /// Where credentials stand unless a definition says otherwise.
@@ -34,6 +35,8 @@ pub struct Methods {
     pub certificate: bool,
     /// A user name and a password.
     pub basic: Option<Basic>,
+    /// A JSON Web Token.
+    pub jwt: Option<Box<Jwt>>,
     /// Whose session counts when there are several.
     pub identity: Identity,
     /// Credentials are taken out before the request goes upstream.
@@ -70,6 +73,8 @@ pub enum Identity {
     Token,
     /// The user's.
     Basic,
+    /// The JSON Web Token's.
+    Jwt,
     /// A method's that this definition does not switch on, so that nobody has a session.
     Nobody,
 }
@@ -109,6 +114,22 @@ impl Authentication {
     pub fn takes_certificates(&self) -> bool {
         matches!(self, Self::Required(methods) if methods.certificate)
     }
+
+    /// Whether handshakes ask for client certificates on behalf of a method: because one says who calls, or
+    /// because tokens may be bound to one.
+    #[must_use]
+    pub fn asks_for_certificates(&self) -> bool {
+        self.takes_certificates() || self.jwt().is_some_and(|jwt| jwt.asks_for_certificates)
+    }
+
+    /// The JWT method, where it is one of several or the only one.
+    #[must_use]
+    pub fn jwt(&self) -> Option<&Jwt> {
+        match self {
+            Self::Required(methods) => methods.jwt.as_deref(),
+            Self::Keyless => None,
+        }
+    }
 }
 
 impl Methods {
@@ -118,6 +139,7 @@ impl Methods {
             "" => Identity::Last,
             "auth_token" if self.token.is_some() => Identity::Token,
             "basic_auth_user" if self.basic.is_some() => Identity::Basic,
+            "jwt_claim" if self.jwt.is_some() => Identity::Jwt,
             "auth_token" | "basic_auth_user" | "hmac_key" | "jwt_claim" | "oidc_user"
             | "oauth_key" | "custom_auth" => Identity::Nobody,
             other => {
@@ -130,7 +152,8 @@ impl Methods {
                 Identity::Nobody
             }
         };
-        if self.identity == Identity::Nobody && (self.token.is_some() || self.basic.is_some()) {
+        let any = self.token.is_some() || self.basic.is_some() || self.jwt.is_some();
+        if self.identity == Identity::Nobody && any {
             provider.warn("names a method that is not switched on, so nobody has a session");
         }
     }

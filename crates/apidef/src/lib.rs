@@ -33,6 +33,7 @@ mod duration;
 mod events;
 mod facts;
 mod json;
+mod jwt;
 mod listen_path;
 mod members;
 mod oas;
@@ -54,6 +55,10 @@ pub use authentication::{
 pub use client_rules::{CertificateReference, ClientMatch, ClientRule, ClientRules};
 pub use document::{Document, Format, ParsedDefinition, parse_classic, parse_oas};
 pub use events::{EventAction, EventHandler, EventKind, Webhook, WebhookMethod};
+pub use jwt::{
+    ClaimDemands, ClaimRule, ClaimTest, ClockRules, Jwt, JwtKeys, KeySetUrl, PolicyClaims,
+    SigningMethod, is_url,
+};
 pub use place::Place;
 pub use report::{DefinitionError, ErrorKind, Warning};
 pub use source::{

@@ -5,6 +5,7 @@
 
 pub(crate) mod access;
 mod authentication;
+mod jwt;
 pub(crate) mod members;
 mod operations;
 
@@ -46,7 +47,9 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     // Typed entries are a list of their own: whoever has some has an allow list.
     let client_certificates = client_certificates.or_else(|| client_rules.is_some().then(Vec::new));
     access::read(root, &extension, &mut facts);
-    let authentication = authentication::authentication(root, &extension.at("server"), &mut facts);
+    let mut authentication =
+        authentication::authentication(root, &extension.at("server"), &mut facts);
+    crate::ours::bind_tokens(&ours, &mut authentication);
     let operations = operations::read(root, &extension, &mut facts);
 
     let info = extension.at("info");

@@ -1,6 +1,7 @@
 //! Our own keys: the `portcullis` member of a Classic definition, `x-portcullis` of an OAS one.
 
 use crate::api::ClientIdentity;
+use crate::authentication::{Authentication, Methods};
 use crate::reader::Node;
 
 /// Whether the API asks for TLS renegotiation towards its upstream.
@@ -37,4 +38,18 @@ pub(crate) fn client_identity(ours: &Node<'_, '_>) -> ClientIdentity {
         }
     }
     told
+}
+
+/// Has handshakes ask for the client certificates that tokens may be bound to (RFC 8705):
+/// `certificate_bound_tokens`.
+pub(crate) fn bind_tokens(ours: &Node<'_, '_>, authentication: &mut Authentication) {
+    let node = ours.at("certificate_bound_tokens");
+    let wanted = node.bool();
+    match authentication {
+        Authentication::Required(Methods { jwt: Some(jwt), .. }) => {
+            jwt.asks_for_certificates = wanted;
+        }
+        _ if wanted => node.warn("has no effect without JWT authentication"),
+        _ => {}
+    }
 }

@@ -457,7 +457,6 @@ fn every_other_classic_authentication_method_is_a_protection() {
     let open = with(classic(), "/use_keyless", json!(false));
     for (pointer, value, method) in [
         ("/enable_signature_checking", json!(true), M::Hmac),
-        ("/enable_jwt", json!(true), M::Jwt),
         ("/use_oauth2", json!(true), M::OAuth),
         ("/external_oauth", json!({"enabled": true}), M::OAuth),
         ("/use_openid", json!(true), M::OpenId),
@@ -678,6 +677,159 @@ fn certificate_authentication_without_the_token_method_is_not_enforceable() {
     assert!(read_oas(&both).api.protections.is_empty());
 }
 
+/// Store sheet 3.3: what both formats call the settings of tokens.
+#[test]
+fn json_web_tokens_are_read_from_both_formats() {
+    let classic = json!({
+        "use_keyless": false, "enable_jwt": true, "jwt_signing_method": "rsa",
+        "jwt_jwks_uris": [{"url": "https://a/keys", "cacheTimeout": "60s"}, {"url": "http://b:81/"}],
+        "jwt_source": "aWdub3JlZA==", "jwt_identity_base_field": "user", "jwt_skip_kid": true,
+        "jwt_policy_field_name": "pol", "jwt_client_base_field": "azp", "jwt_default_policies": ["d"],
+        "scopes": {"jwt": {"scope_claim_name": "scp", "scope_to_policy": {"read": "r"}}},
+        "jwt_expires_at_validation_skew": 1, "jwt_issued_at_validation_skew": 2,
+        "jwt_not_before_validation_skew": 3, "idp_client_id_mapping_disabled": true,
+        "auth_configs": {"jwt": {"auth_header_name": "X-Token", "use_param": true, "param_name": "jwt"}},
+        "portcullis": {"certificate_bound_tokens": true},
+    });
+    let mut written = crate::classic();
+    for (name, member) in classic.as_object().unwrap() {
+        written[name] = member.clone();
+    }
+    let parsed = read_classic(&written);
+    assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+    let read = parsed.api;
+    assert!(read.protections.is_empty() && read.authentication.asks_for_certificates());
+    assert!(!read.authentication.takes_certificates());
+    assert_eq!(methods(&read).token, None);
+    let scheme = json!({
+        "enabled": true, "header": {"enabled": true, "name": "X-Token"}, "query": {"enabled": true, "name": "jwt"},
+        "signingMethod": "rsa", "source": "aWdub3JlZA==", "identityBaseField": "user", "skipKid": true,
+        "jwksURIs": [{"url": "https://a/keys", "cacheTimeout": "1m"}, {"url": "http://b:81/"}],
+        "policyFieldName": "pol", "clientBaseField": "azp", "defaultPolicies": ["d"],
+        "scopes": {"claimName": "scp", "scopeToPolicyMapping": [{"scope": "read", "policyId": "r"}]},
+        "expiresAtValidationSkew": 1, "issuedAtValidationSkew": 2, "notBeforeValidationSkew": 3,
+        "idpClientIdMappingDisabled": true,
+    });
+    let value = with(
+        oas(),
+        "/components/securitySchemes/j",
+        json!({"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}),
+    );
+    let value = with(
+        value,
+        "/x-portcullis",
+        json!({"certificate_bound_tokens": true}),
+    );
+    let auth = format!("{EXT}/server/authentication");
+    let value = with(
+        value,
+        &auth,
+        json!({"enabled": true, "securitySchemes": {"j": scheme}}),
+    );
+    let both = read_oas(&value);
+    assert!(both.warnings.is_empty(), "{:?}", both.warnings);
+    assert_eq!(both.api.authentication, read.authentication);
+
+    // What only OAS has.
+    let demanding = json!({
+        "subjectClaims": ["u", "v"], "basePolicyClaims": ["p", "q"],
+        "allowedIssuers": ["i"], "allowedAudiences": ["a"], "allowedSubjects": ["s"], "jtiValidation": {"enabled": true},
+        "customClaimValidation": {"role": {"type": "contains", "allowedValues": ["x"], "nonBlocking": true}},
+    });
+    let mut value = value;
+    for (name, member) in demanding.as_object().unwrap() {
+        value = with(
+            value,
+            &format!("{auth}/securitySchemes/j/{name}"),
+            member.clone(),
+        );
+    }
+    let api = read_oas(&value).api;
+    let jwt = api.authentication.jwt().unwrap();
+    assert_eq!(
+        (&jwt.identity[..], &jwt.policies.named[..]),
+        (
+            &["u".to_owned(), "v".into()][..],
+            &["p".to_owned(), "q".into()][..]
+        )
+    );
+    assert_eq!(
+        jwt.demands,
+        ClaimDemands {
+            issuers: vec!["i".into()],
+            audiences: vec!["a".into()],
+            subjects: vec!["s".into()],
+            id: true,
+            rules: vec![ClaimRule {
+                claim: "role".into(),
+                test: ClaimTest::Contains(vec![json!("x")]),
+                only_warns: true,
+            }],
+        }
+    );
+    let wrong = with(
+        value,
+        &format!("{auth}/securitySchemes/j/customClaimValidation/role/type"),
+        json!("like"),
+    );
+    let errors = oas_errors(&wrong);
+    assert!(
+        errors[0].contains("customClaimValidation.role.type"),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn settings_of_tokens_that_cannot_be_right_are_errors_and_weak_ones_are_warned_about() {
+    let tokens = with(classic(), "/use_keyless", json!(false));
+    let tokens = with(tokens, "/enable_jwt", json!(true));
+    for (pointer, value) in [
+        ("/jwt_signing_method", json!("none")),
+        ("/jwt_signing_method", json!(1)),
+        ("/jwt_source", json!(["x"])),
+        ("/jwt_jwks_uris", json!([{"url": "file:///keys"}])),
+        ("/jwt_expires_at_validation_skew", json!(-1)),
+        ("/jwt_skip_kid", json!("yes")),
+        ("/jwt_default_policies", json!("p")),
+        ("/jwt_scope_to_policy_mapping", json!({"read": 1})),
+    ] {
+        let value = with(tokens.clone(), pointer, value);
+        assert!(!classic_errors(&value).is_empty(), "{pointer}");
+    }
+    let hmac = with(tokens, "/jwt_signing_method", json!("hmac"));
+    let jwt = |value: &Value| {
+        read_classic(value)
+            .api
+            .authentication
+            .jwt()
+            .cloned()
+            .unwrap()
+    };
+    assert_eq!(jwt(&hmac).keys, JwtKeys::OfEachKey);
+    let off = with(
+        hmac.clone(),
+        "/jwt_disable_expires_at_validation",
+        json!(true),
+    );
+    assert_eq!(jwt(&off).clock.expires, None);
+    assert_eq!(
+        read_classic(&off).warnings[0].path,
+        "jwt_disable_expires_at_validation"
+    );
+    // `auth` says where the token stands when nothing else does, as with plain tokens.
+    let older = with(hmac, "/auth/auth_header_name", json!("X-Token"));
+    assert_eq!(jwt(&older).places.header.as_deref(), Some("x-token"));
+    let useless = with(
+        classic(),
+        "/portcullis",
+        json!({"certificate_bound_tokens": true}),
+    );
+    assert_eq!(
+        read_classic(&useless).warnings[0].path,
+        "portcullis.certificate_bound_tokens"
+    );
+}
+
 #[test]
 fn keyless_switches_methods_off_and_says_so() {
     let parsed = read_classic(&with(classic(), "/enable_jwt", json!(true)));
@@ -698,8 +850,8 @@ fn oas_security_schemes_are_told_apart_by_their_declaration() {
     );
     assert!(methods(&read_oas(&base).api).token.is_some());
     for (declared, method) in [
-        (json!({"type": "http", "scheme": "bearer"}), M::Jwt),
         (json!({"type": "oauth2"}), M::OAuth),
+        (json!({"type": "openIdConnect"}), M::OpenId),
     ] {
         let value = with(base.clone(), "/components/securitySchemes/s", declared);
         let value = with(

@@ -319,16 +319,23 @@ impl Case<'_> {
 
     fn list(&mut self, port: &Port, api: &Arc<RunningApi>, stage: Stage) {
         let Some(list) = &api.clients else {
-            let says = match api.api.authentication.takes_certificates() {
-                true => {
+            let authentication = &api.api.authentication;
+            let (outcome, says) = if authentication.takes_certificates() {
+                (
+                    Outcome::Unknown,
                     "it has no allow list; the key of the certificate decides, and the store is not \
-                         looked into"
-                }
-                false => "it has no allow list: no certificate is asked for",
-            };
-            let outcome = match api.api.authentication.takes_certificates() {
-                true => Outcome::Unknown,
-                false => Outcome::Passes,
+                     looked into",
+                )
+            } else if authentication.asks_for_certificates() {
+                (
+                    Outcome::Unknown,
+                    "it has no allow list; a token that is bound to a certificate has to come with that one",
+                )
+            } else {
+                (
+                    Outcome::Passes,
+                    "it has no allow list: no certificate is asked for",
+                )
             };
             return self.diagnosis.step("list", outcome, says.to_owned());
         };

@@ -20,7 +20,7 @@ use portcullis_tls::server::ServerConfig;
 use regex::Regex;
 
 use crate::{
-    access::window::Window,
+    access::{jwt::Verifier, window::Window},
     clients::ClientList,
     events::Handlers,
     observe::CertificateExpiry,
@@ -117,6 +117,8 @@ pub struct RunningApi {
     pub rate: Option<ApiRate>,
     /// Whose client certificates pass, where it has an allow list.
     pub clients: Option<Arc<ClientList>>,
+    /// What verifies its JSON Web Tokens, where it takes some.
+    pub tokens: Option<Arc<Verifier>>,
     /// Who is told what happens to it.
     pub events: Arc<Handlers>,
 }

@@ -1,6 +1,7 @@
 //! How callers of a Classic API say who they are, and how often they may call.
 
 use super::access::is_keyless;
+use super::jwt::jwt;
 use crate::api::{AuthMethod, Protection};
 use crate::authentication::{
     Authentication, Basic, DEFAULT_HEADER, Limits, Methods, Places, SessionLifetime, header_name,
@@ -20,12 +21,12 @@ pub(crate) fn authentication(root: &Node<'_, '_>, facts: &mut Facts) -> Authenti
     let plugin = custom.at("auth_check");
     let token = root.at("use_standard_auth").bool();
     let basic = root.at("use_basic_auth").bool();
+    let by_jwt = root.at("enable_jwt").bool();
     let others = [
         (
             root.at("enable_signature_checking").bool(),
             AuthMethod::Hmac,
         ),
-        (root.at("enable_jwt").bool(), AuthMethod::Jwt),
         (
             root.at("use_oauth2").bool() || root.at("external_oauth").is_enabled(),
             AuthMethod::OAuth,
@@ -42,14 +43,18 @@ pub(crate) fn authentication(root: &Node<'_, '_>, facts: &mut Facts) -> Authenti
     ];
     let switched_on = others.iter().filter(|(on, _)| *on).count();
     if is_keyless(root) {
-        if token || basic || certificates || switched_on > 0 {
+        if token || basic || by_jwt || certificates || switched_on > 0 {
             root.at("use_keyless")
                 .warn("true switches off the authentication methods this definition names");
         }
         return Authentication::Keyless;
     }
-    let token = token || (!basic && switched_on == 0);
-    let count = usize::from(token) + usize::from(basic) + switched_on;
+    let token = token || (!basic && !by_jwt && switched_on == 0);
+    let count = [token, basic, by_jwt]
+        .map(usize::from)
+        .iter()
+        .sum::<usize>()
+        + switched_on;
     // Certificates are a part of the token method: beside others alone nobody would look at them.
     facts.authenticate(certificates && !token, AuthMethod::Certificate);
     for (on, method) in others {
@@ -62,10 +67,14 @@ pub(crate) fn authentication(root: &Node<'_, '_>, facts: &mut Facts) -> Authenti
         facts.authenticate(config.at("validate_signature").bool(), AuthMethod::Hmac);
     }
     let basics = configs.at("basic");
+    let jwts = configs.at("jwt");
+    // As with tokens, `auth` counts where `auth_configs` says nothing.
+    let jwts = if jwts.is_present() { &jwts } else { &auth };
     let mut methods = Methods {
         token: token.then(|| places(config)),
         certificate: certificates,
         basic: basic.then(|| self::basic(root, &basics, facts)),
+        jwt: by_jwt.then(|| Box::new(jwt(root, places(jwts)))),
         strip: root.at("strip_auth_data").bool(),
         ..Methods::default()
     };

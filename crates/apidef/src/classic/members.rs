@@ -129,7 +129,14 @@ pub(crate) static ROOT: Shape = Shape {
 
 /// Our own keys; the same in both formats.
 pub(crate) static PORTCULLIS: Shape = Shape {
-    leaves: &["enable_proxy_protocol", "proxy_ssl_renegotiation"],
+    leaves: &[
+        "certificate_bound_tokens",
+        "client_certificate_authorities",
+        "client_certificates",
+        "client_identity",
+        "enable_proxy_protocol",
+        "proxy_ssl_renegotiation",
+    ],
     inner: &[("proxy", Inner::Object(&OUR_PROXY))],
     foreign: &[],
 };

@@ -3,6 +3,7 @@
 //! The extension switches schemes on; of the OpenAPI part only their declaration is read: the kind of
 //! a scheme, and where a token stands.
 
+use super::jwt::jwt;
 use crate::api::{AuthMethod, Protection};
 use crate::authentication::{
     Authentication, Basic, Limits, Methods, Places, SessionLifetime, header_name, password_memory,
@@ -30,6 +31,7 @@ pub(crate) fn authentication(
     }
     let mut tokens = Vec::new();
     let mut basics = Vec::new();
+    let mut jwts = Vec::new();
     let mut others = Vec::new();
     let own = [
         ("hmac", AuthMethod::Hmac),
@@ -49,6 +51,7 @@ pub(crate) fn authentication(
             match method {
                 AuthMethod::Token => tokens.push(token(&node, &nothing, facts)),
                 AuthMethod::Basic => basics.push(basic(&node, facts)),
+                AuthMethod::Jwt => jwts.push(jwt(&node, places(&node, &nothing))),
                 other => others.push(other),
             }
         }
@@ -66,25 +69,27 @@ pub(crate) fn authentication(
             match scheme_method(&declared, &scheme) {
                 AuthMethod::Token => tokens.push(token(&scheme, &declared, facts)),
                 AuthMethod::Basic => basics.push(basic(&scheme, facts)),
+                AuthMethod::Jwt => jwts.push(jwt(&scheme, places(&scheme, &declared))),
                 other => others.push(other),
             }
         }
     }
-    if tokens.is_empty() && basics.is_empty() && others.is_empty() {
+    let count = tokens.len() + basics.len() + jwts.len() + others.len();
+    if count == 0 {
         tokens.push(token(&nothing, &nothing, facts));
     }
     // One document may describe alternatives; only "all of them" is enforced here.
     let mode = authentication.at("securityProcessingMode");
     let alternatives = match mode.string() {
         "" | "legacy" => false,
-        "compliant" => tokens.len() + basics.len() + others.len() > 1,
+        "compliant" => count > 1,
         other => {
             mode.error(format!("unknown mode {other:?}"), "legacy or compliant", "");
             true
         }
     };
     facts.protect(
-        alternatives || tokens.len() > 1 || basics.len() > 1,
+        alternatives || tokens.len() > 1 || basics.len() > 1 || jwts.len() > 1,
         Protection::AuthenticationModes,
     );
     for method in others {
@@ -96,6 +101,7 @@ pub(crate) fn authentication(
         token: tokens.pop(),
         certificate: by_certificate,
         basic: basics.pop(),
+        jwt: jwts.pop().map(Box::new),
         strip: authentication.at("stripAuthorizationData").bool(),
         ..Methods::default()
     };
@@ -150,6 +156,11 @@ fn token(scheme: &Node<'_, '_>, declared: &Node<'_, '_>, facts: &mut Facts) -> P
         scheme.at("signatureValidation").is_not_disabled(),
         AuthMethod::Hmac,
     );
+    places(scheme, declared)
+}
+
+/// Where a token stands, by the scheme and its declaration.
+fn places(scheme: &Node<'_, '_>, declared: &Node<'_, '_>) -> Places {
     let (place, name) = (declared.at("in"), declared.at("name"));
     let named = |member: &'static str, here: bool| {
         let node = scheme.at(member);

@@ -25,7 +25,7 @@ pub(super) const UPSTREAM: Section = Section {
         tyk("max_conn_time", "MAXCONNTIME", Kind::Seconds(ANY), "0", "Age at which upstream connections are replaced; 0 means never, less than 0 at every request."),
         tyk("proxy_default_timeout", "PROXYDEFAULTTIMEOUT", Kind::DecimalSeconds(ANY), "30", "Longest time to connect to an upstream, and to wait for the head of its answer; 0 or less means 30.").also(&["proxy.default_timeout"]),
         tyk("proxy_close_connections", "PROXYCLOSECONNECTIONS", Kind::Bool, "false", "Uses every upstream connection for one request.").also(&["proxy.close_connections"]),
-        tyk("jwt_ssl_insecure_skip_verify", "JWTSSLINSECURESKIPVERIFY", Kind::Bool, "false", "Accepts any certificate of a server that publishes keys for tokens.").not_yet("JSON Web Tokens"),
+        tyk("jwt_ssl_insecure_skip_verify", "JWTSSLINSECURESKIPVERIFY", Kind::Bool, "false", "Accepts any certificate of a server that publishes keys for tokens, where `external_services.oauth` says nothing about it."),
         tyk("bundle_insecure_skip_verify", "BUNDLEINSECURESKIPVERIFY", Kind::Bool, "false", "Accepts any certificate of the server that plugins come from.").not_yet("plugin bundles"),
     ],
 };

@@ -75,6 +75,11 @@ impl Wanted<Cow<'_, str>> {
 }
 
 impl Leaf {
+    /// Whether its validity has begun and is not over.
+    pub fn is_valid(&self, now: i64) -> bool {
+        self.in_time(now).is_ok()
+    }
+
     fn in_time(&self, now: i64) -> Result<(), Refused> {
         if now > self.not_after {
             Err(Refused::CertificateExpired)

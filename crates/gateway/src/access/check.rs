@@ -12,6 +12,7 @@ use portcullis_policy::{RateLimit, Right, Throttle};
 
 use super::{
     AccessLink,
+    bearer::{self, Bearer},
     certificate::{self, Came, Leaf, Wanted},
     count::{Counting, Quota, Rate},
     credentials::{self, User},
@@ -74,6 +75,8 @@ pub(super) enum Open {
 pub(super) struct Identifying {
     /// For basic authentication.
     pub(super) user: Option<(String, SecretText)>,
+    /// For the JWT method.
+    pub(super) bearer: Option<Bearer>,
     /// For the token method, or why that fails.
     pub(super) wanted: Option<Result<Wanted<String>, Refused>>,
     /// The certificate it came with.
@@ -84,6 +87,7 @@ pub(super) struct Identifying {
 #[derive(Default)]
 pub(super) struct Senders {
     pub(super) by_user: Option<Arc<LiveSession>>,
+    pub(super) by_jwt: Option<Arc<LiveSession>>,
     pub(super) by_certificate: Option<Arc<LiveSession>>,
     pub(super) by_token: Option<Arc<LiveSession>>,
 }
@@ -211,14 +215,25 @@ fn identify(
             }
         }
     }
-    let user_is_known = methods.basic.is_none() || by_user.is_some();
+    let leaf = came.leaf();
+    let mut all_known = methods.basic.is_none() || by_user.is_some();
+    let mut bearer = None;
+    if let Some(method) = &methods.jwt {
+        match bearer::at_once(link, api, method, policies, leaf, view) {
+            // Whoever comes first in line is answered first.
+            Bearer::Refused(refused) if all_known => return stranger(refused),
+            found => {
+                all_known &= matches!(found, Bearer::Known(_));
+                bearer = Some(found);
+            }
+        }
+    }
     let mut senders = Senders::default();
     let mut wanted = None;
     if let Some(places) = &methods.token {
         let token = || credentials::token(places, view);
         match needed(methods, came, link.tokens_stand_in(), token) {
-            // Whether the user is right is answered first.
-            needed if !user_is_known => wanted = Some(needed.map(Wanted::owned)),
+            needed if !all_known => wanted = Some(needed.map(Wanted::owned)),
             Err(refused) => return stranger(refused),
             Ok(needed) => match of_key(link, org, needed, policies) {
                 OfKey::Known(found) => senders = found,
@@ -227,11 +242,19 @@ fn identify(
             },
         }
     }
-    let leaf = came.leaf();
-    if !user_is_known || wanted.is_some() {
-        return Identified::Ask(Identifying { user, wanted, leaf });
+    if !all_known || wanted.is_some() {
+        return Identified::Ask(Identifying {
+            user,
+            bearer,
+            wanted,
+            leaf,
+        });
     }
     senders.by_user = by_user;
+    senders.by_jwt = match bearer {
+        Some(Bearer::Known(session)) => Some(session),
+        _ => None,
+    };
     match senders.decided(api, methods, leaf) {
         Ok(session) => Identified::Session(session),
         Err(denied) => Identified::Denied(denied),
@@ -294,11 +317,13 @@ impl Senders {
     ) -> Result<Arc<LiveSession>, Denied> {
         let Self {
             by_user,
+            by_jwt,
             by_certificate,
             by_token,
         } = self;
         let by_key = by_token.as_ref().or(by_certificate.as_ref());
-        for session in [by_user.as_ref(), by_key].into_iter().flatten() {
+        let all = [by_user.as_ref(), by_jwt.as_ref(), by_key];
+        for session in all.into_iter().flatten() {
             certificate::in_order(api, session, leaf)
                 .map_err(|refused| Denied::known(refused, session.clone()))?;
         }
@@ -311,9 +336,10 @@ impl Senders {
         }
         let by_key = by_token.or(by_certificate);
         let chosen = match methods.identity {
-            Identity::Last => by_key.or(by_user),
+            Identity::Last => by_key.or(by_jwt).or(by_user),
             Identity::Token => by_key,
             Identity::Basic => by_user,
+            Identity::Jwt => by_jwt,
             Identity::Nobody => None,
         };
         chosen.ok_or_else(|| Denied::stranger(Refused::NoSession))

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::{
     Access, Lookup, PAUSE,
     count::{Counting, QuotaLeft},
+    jwt::{self, Judged, Verified, Verifier},
     known::Claim,
     live::LiveSession,
     memory::{Known, Memory, Presented},
@@ -22,6 +23,7 @@ pub struct AccessLink {
     access: Arc<Access>,
     runtime: Handle,
     memory: Memory,
+    tokens: jwt::Memory,
 }
 
 impl AccessLink {
@@ -31,6 +33,7 @@ impl AccessLink {
             access,
             runtime,
             memory: Memory::default(),
+            tokens: jwt::Memory::default(),
         }
     }
 
@@ -41,7 +44,9 @@ impl AccessLink {
 
     /// Forgets what is of no use any more.
     pub fn sweep(&self) {
-        self.memory.sweep(self.now(), self.access.settings.terms);
+        let (now, terms) = (self.now(), self.access.settings.terms);
+        self.memory.sweep(now, terms);
+        self.tokens.sweep(now, terms);
     }
 
     /// How often that is to be done.
@@ -138,6 +143,44 @@ impl AccessLink {
         basic: &Basic,
     ) -> bool {
         basic.memory.is_some() && session.knows(&self.access.key, password, self.now())
+    }
+
+    /// What this worker knows of a JSON Web Token.
+    pub(super) fn look_at(
+        &self,
+        verifier: &Verifier,
+        token: &str,
+        policies: &Arc<PolicySet>,
+    ) -> jwt::Remembered {
+        let terms = self.access.settings.terms;
+        self.tokens
+            .look(verifier, token, policies, self.now(), terms)
+    }
+
+    /// Remembers a JSON Web Token.
+    pub(super) fn keep_verified(&self, verifier: &Verifier, token: &str, verified: &Arc<Verified>) {
+        let terms = self.access.settings.terms;
+        self.tokens
+            .keep(verifier, token, verified.clone(), self.now(), terms);
+    }
+
+    /// A token is used a while longer because nobody can say more of it.
+    pub(super) fn is_good_enough(&self, verified: &Verified) {
+        verified.session.not_before(self.now() + PAUSE);
+    }
+
+    /// Whether a token is good, which only the control side can tell.
+    pub(super) async fn judge(
+        &self,
+        verifier: &Arc<Verifier>,
+        token: &str,
+        policies: &Arc<PolicySet>,
+    ) -> Judged {
+        let (access, verifier) = (self.access.clone(), verifier.clone());
+        let (token, policies) = (token.to_owned(), policies.clone());
+        let work = async move { access.judge(&verifier, &token, &policies).await };
+        // A defect there must not let anybody in.
+        self.runtime.spawn(work).await.unwrap_or(Judged::Away)
     }
 
     pub(super) async fn find(

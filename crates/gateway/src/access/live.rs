@@ -16,7 +16,10 @@ use portcullis_apidef::{
 };
 use portcullis_policy::Access;
 
-use super::window::{Millis, Window};
+use super::{
+    jwt::Grant,
+    window::{Millis, Window},
+};
 
 /// A session in use.
 pub struct LiveSession {
@@ -36,6 +39,8 @@ pub struct LiveSession {
     pub password: BasicAuthData,
     /// As it is stored.
     pub stored: Session,
+    /// What a JSON Web Token brought, where the session is such a token's.
+    pub grant: Option<Arc<Grant>>,
     /// The certificate it belongs to, where it does.
     pub certificate: Option<OwnCertificate>,
     /// The policies that were applied.

@@ -187,6 +187,9 @@ impl Access {
         known: &LiveSession,
         policies: &Arc<PolicySet>,
     ) -> Reading {
+        if let Some(grant) = &known.grant {
+            return self.granted_again(grant, policies).await;
+        }
         let current = |session: &Arc<LiveSession>| {
             !session.is_stale()
                 && session.loaded > known.loaded
@@ -248,7 +251,7 @@ impl Access {
     }
 
     /// Applies policies and makes a session ready; `None` when it cannot be used.
-    fn prepare(
+    pub(super) fn prepare(
         &self,
         name: &str,
         stored: Session,
@@ -293,6 +296,7 @@ impl Access {
             alias: session.alias,
             password: session.basic_auth_data,
             stored,
+            grant: None,
             certificate: None,
             policies: policies.clone(),
             loaded,

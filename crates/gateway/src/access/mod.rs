@@ -9,12 +9,13 @@
 //! load         sessions read from the store, and the certificates they belong to
 //! under_way    lookups that several requests wait for
 //! known, live  sessions in use on this node
+//! jwt          JSON Web Tokens, and the sessions they stand for      bearer  one at a request
 //! window       rates counted in memory     share  how much of a rate is this node's
 //! count        rates and quotas counted in the store
 //! refusal      what is told
 //! ```
 //!
-//! Order (store sheet 3.5): basic authentication, certificate and token, bound certificates, inactive or expired, right for the API, right
+//! Order (store sheet 3.5): basic authentication, JSON Web Token, certificate and token, bound certificates, inactive or expired, right for the API, right
 //! for path and method, the key's rate, its quota, the API's rate.
 //!
 //! Invariants:
@@ -23,10 +24,12 @@
 //! - A worker takes no lock and waits for no store; it hands questions over and goes on.
 //! - Tokens and passwords are never logged; logs show the last four characters.
 
+mod bearer;
 pub mod certificate;
 pub mod check;
 pub mod count;
 pub mod credentials;
+pub mod jwt;
 mod known;
 mod link;
 pub mod live;
@@ -58,6 +61,7 @@ use tokio::sync::Semaphore;
 pub use self::link::AccessLink;
 use self::{
     count::{Counters, Counting, QuotaLeft},
+    jwt::Judge,
     known::KnownSessions,
     live::{DigestKey, LiveSession},
     memory::Terms,
@@ -87,6 +91,7 @@ pub struct Access {
     clock: Clock,
     key: DigestKey,
     under_way: UnderWay<Lookup>,
+    tokens: Judge,
     lookups: Semaphore,
     hashing: Semaphore,
     settings: AccessSettings,
@@ -173,6 +178,7 @@ impl Access {
             clock: Clock::start(),
             key: DigestKey::random()?,
             under_way: UnderWay::default(),
+            tokens: Judge::new(config),
             lookups: Semaphore::new(MOST_LOOKUPS),
             hashing: Semaphore::new(cores.max(1)),
             settings: AccessSettings::of(config),
@@ -244,6 +250,7 @@ impl Access {
     fn keys_changed(&self, names: &[String]) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.known.changed(names);
+        self.tokens.keys_changed(names);
     }
 
     /// A certificate came into the store or left it.
@@ -251,11 +258,13 @@ impl Access {
         // A session that is being read meanwhile may have been told the opposite.
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.known.certificate_changed(id);
+        self.tokens.certificate_changed(id);
     }
 
     /// Changes may have been missed.
     fn anything_changed(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.known.all_changed();
+        self.tokens.anything_changed();
     }
 }

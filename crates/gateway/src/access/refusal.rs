@@ -9,7 +9,7 @@ use portcullis_pki::Fingerprint;
 use portcullis_policy::Denial;
 use portcullis_store::token::masked;
 
-use super::live::LiveSession;
+use super::{jwt::BearerProblem, live::LiveSession};
 use crate::proxy::answer::{Answer, ErrorStyle};
 
 /// What is told where nothing more is to be said.
@@ -50,6 +50,8 @@ pub enum Refused {
     UserMalformed(&'static str),
     /// User name or password is wrong.
     UserUnknown,
+    /// The JSON Web Token is not good.
+    Bearer(BearerProblem),
     /// The method that was to say who it is did not run.
     NoSession,
     /// The key is switched off.
@@ -86,6 +88,7 @@ impl std::fmt::Display for Refused {
             Self::UserMissing => "no user name came along",
             Self::UserMalformed(_) => "user name and password cannot be read",
             Self::UserUnknown => "authentication failed, user name or password is wrong",
+            Self::Bearer(problem) => return problem.fmt(f),
             Self::NoSession => "the method that gives the session is not switched on",
             Self::Inactive => "the key is switched off",
             Self::Expired => "the key has expired",
@@ -219,6 +222,7 @@ impl Messages {
             Refused::UserMissing => (401, "Authorization field missing"),
             Refused::UserMalformed(text) => (400, text),
             Refused::UserUnknown => (401, "User not authorised"),
+            Refused::Bearer(problem) => problem.told(),
             Refused::NoSession => (
                 400,
                 "Session state is missing or unset! Please make sure that auth headers are \
@@ -236,6 +240,9 @@ impl Messages {
         let mut answer = style.error(status, text);
         if matches!(refused, Refused::UserMissing | Refused::UserUnknown) {
             answer.authenticate = Some(realm(api_name));
+        }
+        if let Refused::Bearer(problem) = refused {
+            answer.authenticate = problem.challenge().map(Into::into);
         }
         answer
     }

@@ -10,6 +10,7 @@ use portcullis_policy::Throttle;
 
 use super::{
     Lookup,
+    bearer::{self, Bearer},
     certificate::Wanted,
     check::{Identifying, Limited, Open, Question, Remembered, Senders, limits, remembered},
     count::{Counting, QuotaLeft},
@@ -130,7 +131,12 @@ async fn identify(
     let Authentication::Required(methods) = &api.api.authentication else {
         return Err(Denied::stranger(Refused::NoSession));
     };
-    let Identifying { user, wanted, leaf } = identifying;
+    let Identifying {
+        user,
+        bearer,
+        wanted,
+        leaf,
+    } = identifying;
     let org = &api.api.org_id;
     let by_user = match (&methods.basic, user) {
         (None, _) => None,
@@ -140,6 +146,17 @@ async fn identify(
             Some(session.map_err(|refused| Denied::presenting(refused, &name))?)
         }
     };
+    let by_jwt = match (&api.tokens, bearer) {
+        _ if methods.jwt.is_none() => None,
+        (None, _) => return Err(Denied::stranger(Refused::NoSession)),
+        (Some(_), None) => return Err(Denied::stranger(Refused::TokenMissing)),
+        (Some(_), Some(Bearer::Refused(refused))) => return Err(Denied::stranger(refused)),
+        (Some(_), Some(Bearer::Known(session))) => Some(session),
+        (Some(verifier), Some(Bearer::Token(token))) => {
+            let session = bearer::asked(worker, verifier, &token, policies, leaf).await;
+            Some(session.map_err(Denied::stranger)?)
+        }
+    };
     let mut senders = match (&methods.token, wanted) {
         (None, _) => Senders::default(),
         (Some(_), None) => return Err(Denied::stranger(Refused::TokenMissing)),
@@ -147,6 +164,7 @@ async fn identify(
         (Some(_), Some(Ok(wanted))) => of_key(worker, org, wanted, policies).await?,
     };
     senders.by_user = by_user;
+    senders.by_jwt = by_jwt;
     senders.decided(api, methods, leaf)
 }
 

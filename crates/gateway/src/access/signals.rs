@@ -18,6 +18,7 @@ impl Access {
         stores.signals().obey_at_once(move |signal| match signal {
             Signal::KeysChanged(names) => access.keys_changed(names),
             Signal::CertificateChanged { id } => access.certificate_changed(id),
+            Signal::JwksDropped(_) => access.tokens.forget_published(),
             _ => {}
         });
         let mut signals = stores.signals().subscribe();
@@ -32,6 +33,7 @@ impl Access {
                 match signals.recv().await {
                     Ok(Signal::KeysChanged(names)) => access.keys_changed(&names),
                     Ok(Signal::CertificateChanged { id }) => access.certificate_changed(&id),
+                    Ok(Signal::JwksDropped(_)) => access.tokens.forget_published(),
                     // Also sent where messages were missed.
                     Ok(Signal::Reload) | Err(RecvError::Lagged(_)) => access.anything_changed(),
                     // Only nodes with the same tags share limits.

@@ -426,7 +426,7 @@ fn refused(place: &str, failure: &dyn std::fmt::Display) -> BuildError {
 pub(super) fn treatment(running: &RunningApi) -> Treatment {
     if running.clients.is_some() {
         Treatment::AllowList
-    } else if running.api.authentication.takes_certificates() {
+    } else if running.api.authentication.asks_for_certificates() {
         Treatment::Session
     } else {
         Treatment::Open

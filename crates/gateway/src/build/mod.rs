@@ -41,7 +41,7 @@ pub use self::{
     serving::Update,
 };
 use crate::{
-    access::window::Window,
+    access::{jwt::Verifier, window::Window},
     certificates::{Certificates, ListedCertificates, StoreAccess},
     clients::ClientList,
     control::QuarantineEntry,
@@ -127,6 +127,8 @@ pub struct Builder {
     explained: Vec<ExplainedPort>,
     generation: u64,
     policies: LoadedPolicies,
+    /// What verifies the tokens of APIs, which outlives snapshots.
+    verifiers: HashMap<String, Arc<Verifier>>,
     /// Counters of APIs as a whole, which outlive snapshots.
     rates: HashMap<String, Arc<Window>>,
 }
@@ -174,6 +176,7 @@ impl Builder {
             explained: Vec::new(),
             generation: 0,
             policies: LoadedPolicies::default(),
+            verifiers: HashMap::new(),
             rates: HashMap::new(),
             config,
         })
@@ -378,6 +381,8 @@ impl Builder {
         self.servers.retain(|port, _| ports.contains_key(port));
         self.certificates.forget_unused();
         self.listed.forget_unused();
+        self.verifiers
+            .retain(|owner, _| running.contains_key(owner));
         self.lists
             .retain(|owner, _| owner.is_empty() || running.contains_key(owner));
         self.generation += 1;
@@ -506,6 +511,27 @@ impl Builder {
         }
     }
 
+    /// What verifies the JSON Web Tokens of an API, where it takes some: the same as before as long as its
+    /// definition asks for the same.
+    fn verifier(
+        &mut self,
+        api: &Api,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Option<Arc<Verifier>>, String> {
+        let Some(jwt) = api.authentication.jwt() else {
+            return Ok(None);
+        };
+        let known = self.verifiers.get(&api.id).filter(|v| v.is_of(api, jwt));
+        let verifier = match known {
+            Some(known) => known.clone(),
+            None => Arc::new(Verifier::of(api, jwt)?),
+        };
+        let advice = verifier.advice();
+        findings.extend(advice.map(|advice| warning(&format!("API {}", api.id), advice)));
+        self.verifiers.insert(api.id.clone(), verifier.clone());
+        Ok(Some(verifier))
+    }
+
     /// An API ready to run, or why it must not.
     fn run(&mut self, api: &Api, findings: &mut Vec<Finding>) -> Result<Arc<RunningApi>, String> {
         if !api.protections.is_empty() {
@@ -568,6 +594,7 @@ impl Builder {
             open_paths,
             rate: api.limits.rate.map(|rate| self.api_rate(api, rate)),
             clients: self.client_list(api, findings)?,
+            tokens: self.verifier(api, findings)?,
             events: Handlers::prepare(api, &self.config.base, findings),
         }))
     }

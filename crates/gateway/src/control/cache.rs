@@ -1,7 +1,7 @@
-//! `/tyk/cache`: what is remembered of upstreams' answers is forgotten.
+//! `/tyk/cache`: what is remembered of upstreams' answers, and of the keys of tokens, is forgotten.
 
 use http::StatusCode;
-use portcullis_store::{Engine, StoreError};
+use portcullis_store::{Engine, Signal, Signals, StoreError};
 
 use super::answer::{self, Answer};
 
@@ -20,8 +20,18 @@ pub(super) async fn invalidate(engine: &Engine, api: &str) -> Answer {
     }
 }
 
-/// Says that nothing is remembered any more.
-pub(super) fn invalidated() -> Answer {
+/// Has every node fetch the keys of tokens anew.
+pub(super) async fn forget_key_sets(signals: &Signals, api: &str) -> Answer {
+    if let Err(error) = signals.send(&Signal::JwksDropped(api.to_owned())).await {
+        tracing::warn!(
+            api_id = api,
+            "other nodes were not told to fetch the keys of tokens anew, they do so in their time: {error}"
+        );
+    }
+    invalidated()
+}
+
+fn invalidated() -> Answer {
     answer::ok("cache invalidated")
 }
 

@@ -338,8 +338,9 @@ impl ControlApi {
             Endpoint::Cache(CacheCall::Answers) => {
                 cache::invalidate(self.stores.engine(), id.unwrap_or_default()).await
             }
-            // Key sets of token issuers are not fetched, so none is remembered.
-            Endpoint::Cache(CacheCall::KeySets) => cache::invalidated(),
+            Endpoint::Cache(CacheCall::KeySets) => {
+                cache::forget_key_sets(self.stores.signals(), id.unwrap_or_default()).await
+            }
             Endpoint::Show(show) => {
                 let loaded = self.runtime.loaded();
                 let id = id.unwrap_or_default().to_owned();

@@ -5,7 +5,7 @@
 //! `X-Forwarded-For` is continued, `X-Forwarded-Proto` and `X-Forwarded-Host` are replaced, so
 //! that nobody can claim to have come by TLS who has not.
 
-use std::{io::Write as _, str};
+use std::{borrow::Cow, io::Write as _, str};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 
@@ -40,9 +40,9 @@ pub struct UpstreamRequest<'a> {
     /// Query for the upstream.
     pub query: Option<&'a str>,
     /// Fields that must not travel on: one that named the version, and those of credentials.
-    pub drop_fields: [Option<&'a str>; 3],
-    /// A cookie that must not.
-    pub drop_cookie: Option<&'a str>,
+    pub drop_fields: [Option<&'a str>; 4],
+    /// Cookies that must not.
+    pub drop_cookies: [Option<&'a str>; 2],
     /// The protocol switch the client asked for and the gateway allows.
     pub upgrade: Option<&'a str>,
     /// The connection must not be kept.
@@ -159,13 +159,14 @@ impl UpstreamRequest<'_> {
             if ends_here {
                 return;
             }
-            match self.drop_cookie {
-                Some(dropped) if name.eq_ignore_ascii_case("cookie") => {
-                    if let Some(kept) = without_cookie(value, dropped) {
-                        each(name, &kept);
-                    }
+            let mut kept = Some(Cow::Borrowed(value));
+            if self.drop_cookies != [None; 2] && name.eq_ignore_ascii_case("cookie") {
+                for dropped in self.drop_cookies.into_iter().flatten() {
+                    kept = kept.and_then(|value| without_cookie(&value, dropped).map(Cow::Owned));
                 }
-                _ => each(name, value),
+            }
+            if let Some(value) = kept {
+                each(name, &value);
             }
         });
     }
@@ -467,8 +468,8 @@ mod tests {
             forwarder: None,
             path: "/p",
             query: view.query,
-            drop_fields: [None; 3],
-            drop_cookie: None,
+            drop_fields: [None; 4],
+            drop_cookies: [None; 2],
             upgrade: None,
             close: false,
         };

@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc};
 
-use portcullis_apidef::{Authentication, ClientIdentity};
+use portcullis_apidef::{Authentication, ClientIdentity, Places};
 use portcullis_policy::{
     Answer as RouteAnswer, Cleaning, VersionDecision, VersionFacts, VersionStrip, clean_path,
     normalize_host,
@@ -240,8 +240,10 @@ pub fn plan(
         Checked::Ask(question) => (None, Some(question)),
     };
     let strip = Strip::of(&api.api.authentication);
-    if let (Some(name), Some(raw)) = (strip.query, &query) {
-        query = without_parameter(raw, name).map(Cow::Owned);
+    for name in strip.queries.into_iter().flatten() {
+        if let Some(raw) = &query {
+            query = without_parameter(raw, name).map(Cow::Owned);
+        }
     }
 
     let turn = if api.endpoints.len() > 1 {
@@ -293,8 +295,13 @@ pub fn plan(
         forwarder: endpoint.way.forwarder(),
         path: &upstream_path,
         query: query.as_deref(),
-        drop_fields: [drop_field.as_deref(), strip.fields[0], strip.fields[1]],
-        drop_cookie: strip.cookie,
+        drop_fields: [
+            drop_field.as_deref(),
+            strip.fields[0],
+            strip.fields[1],
+            strip.fields[2],
+        ],
+        drop_cookies: strip.cookies,
         upgrade: view.upgrade.filter(|_| switch),
         close: settings.upstream_close,
     };
@@ -381,9 +388,9 @@ async fn answered(worker: &Rc<Worker>, asking: Asking, peer: &Peer) -> Plan {
 /// Credentials that do not travel on.
 #[derive(Default)]
 struct Strip<'a> {
-    fields: [Option<&'a str>; 2],
-    query: Option<&'a str>,
-    cookie: Option<&'a str>,
+    fields: [Option<&'a str>; 3],
+    queries: [Option<&'a str>; 2],
+    cookies: [Option<&'a str>; 2],
 }
 
 impl<'a> Strip<'a> {
@@ -394,14 +401,17 @@ impl<'a> Strip<'a> {
         if !methods.strip {
             return Self::default();
         }
-        let token = methods.token.as_ref();
+        let places = [
+            methods.token.as_ref(),
+            methods.jwt.as_ref().map(|jwt| &jwt.places),
+        ];
+        let of = |name: fn(&Places) -> Option<&str>| places.map(|places| places.and_then(name));
+        let [token, jwt] = of(|places| places.header.as_deref());
+        let basic = methods.basic.as_ref().map(|basic| basic.header.as_str());
         Self {
-            fields: [
-                token.and_then(|places| places.header.as_deref()),
-                methods.basic.as_ref().map(|basic| basic.header.as_str()),
-            ],
-            query: token.and_then(|places| places.query.as_deref()),
-            cookie: token.and_then(|places| places.cookie.as_deref()),
+            fields: [token, jwt, basic],
+            queries: of(|places| places.query.as_deref()),
+            cookies: of(|places| places.cookie.as_deref()),
         }
     }
 }

@@ -198,6 +198,7 @@ fn schemes(
                 ("policyFieldName", "jwt_policy_field_name"),
                 ("clientBaseField", "jwt_client_base_field"),
                 ("defaultPolicies", "jwt_default_policies"),
+                ("jwksURIs", "jwt_jwks_uris"),
                 ("skipKid", "jwt_skip_kid"),
                 ("issuedAtValidationSkew", "jwt_issued_at_validation_skew"),
                 ("notBeforeValidationSkew", "jwt_not_before_validation_skew"),
