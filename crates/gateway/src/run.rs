@@ -191,7 +191,8 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let mut loader = Loader::new(config.clone(), builder);
     let (built, files) = loader.load().map_err(StartError::Load)?;
 
-    let access = Access::new(&config, &stores, cores.get()).map_err(io::Error::from)?;
+    let providers = services.client(Service::Oauth).clone();
+    let access = Access::new(&config, &stores, providers, cores.get()).map_err(io::Error::from)?;
     {
         let _entered = runtime.enter();
         access.obey(&stores, &config);

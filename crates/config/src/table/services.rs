@@ -91,12 +91,12 @@ pub(super) const GLOBAL: Section = Section {
 
 pub(super) const OAUTH: Section = service!(
     "External services: identity providers",
-    "Key sets, introspection and tokens.",
+    "Key sets that JSON Web Tokens are verified with.",
     "oauth",
     "OAUTH",
-    later,
-    later,
-    later
+    in_effect,
+    in_effect,
+    in_effect
 );
 
 pub(super) const STORAGE: Section = service!(

@@ -70,7 +70,7 @@ use self::{
     under_way::UnderWay,
     window::Clock,
 };
-use crate::stores::Stores;
+use crate::{services::Client, stores::Stores};
 
 /// Most sessions looked up at once: a flood of unknown tokens waits in line instead of drowning the
 /// store.
@@ -151,13 +151,14 @@ impl AccessSettings {
 }
 
 impl Access {
-    /// Nothing is known yet.
+    /// Nothing is known yet. `providers` calls identity providers.
     ///
     /// # Errors
     /// When the system has no randomness to give.
     pub fn new(
         config: &GatewayConfig,
         stores: &Stores,
+        providers: Client,
         cores: usize,
     ) -> Result<Arc<Self>, openssl::error::ErrorStack> {
         if config.security.allow_unsafe_dynamic_mtls_token {
@@ -178,7 +179,7 @@ impl Access {
             clock: Clock::start(),
             key: DigestKey::random()?,
             under_way: UnderWay::default(),
-            tokens: Judge::new(config),
+            tokens: Judge::new(config, providers),
             lookups: Semaphore::new(MOST_LOOKUPS),
             hashing: Semaphore::new(cores.max(1)),
             settings: AccessSettings::of(config),

@@ -18,7 +18,11 @@ use super::{
     memory::{Known, Memory, Presented, Terms},
     refusal::Refused,
 };
-use crate::{stores::Stores, watch::Reading};
+use crate::{
+    services::{Service, Services},
+    stores::Stores,
+    watch::Reading,
+};
 
 struct Bench {
     access: Arc<Access>,
@@ -38,8 +42,10 @@ impl Bench {
             .expect("valid")
             .config;
         let stores = Stores::on(engine.clone(), &config);
+        let services = Services::new(&config, stores.certificates());
+        let providers = services.client(Service::Oauth).clone();
         Self {
-            access: Access::new(&config, &stores, 1).expect("random numbers"),
+            access: Access::new(&config, &stores, providers, 1).expect("random numbers"),
             stores,
             engine,
             policies: Arc::default(),

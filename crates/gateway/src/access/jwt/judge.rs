@@ -33,7 +33,10 @@ use super::{
     refusal::BearerProblem as Problem,
     ties::{Tie, Ties},
 };
-use crate::access::{Access, Lookup, known::Claim, live::LiveSession};
+use crate::{
+    access::{Access, Lookup, known::Claim, live::LiveSession},
+    services::Client,
+};
 
 /// How long a key of the certificate store is used without asking again.
 const STORED: Duration = Duration::from_secs(60);
@@ -68,11 +71,19 @@ impl From<Problem> for Unfit {
 }
 
 impl Judge {
-    /// Nothing is known yet.
-    pub fn new(config: &GatewayConfig) -> Self {
+    /// Nothing is known yet; published keys are fetched by the client of identity providers.
+    pub fn new(config: &GatewayConfig, providers: Client) -> Self {
+        let services = &config.external_services;
+        if config.upstream.jwt_insecure_skip_verify && !services.is_configured(&services.oauth) {
+            tracing::warn!(
+                key = "jwt_ssl_insecure_skip_verify",
+                "THE CERTIFICATES OF THOSE WHO PUBLISH KEYS FOR TOKENS ARE NOT VERIFIED: whoever stands in between \
+                 can make tokens for every API that fetches its keys"
+            );
+        }
         let ties = Arc::new(Ties::default());
         Self {
-            published: Arc::new(Published::new(Fetcher::of(config), ties.clone())),
+            published: Arc::new(Published::new(Fetcher::new(providers), ties.clone())),
             ties,
             stored: Mutex::default(),
         }
