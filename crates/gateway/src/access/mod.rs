@@ -179,7 +179,7 @@ impl Access {
             clock: Clock::start(),
             key: DigestKey::random()?,
             under_way: UnderWay::default(),
-            tokens: Judge::new(config, providers),
+            tokens: Judge::new(providers),
             lookups: Semaphore::new(MOST_LOOKUPS),
             hashing: Semaphore::new(cores.max(1)),
             settings: AccessSettings::of(config),

@@ -17,7 +17,6 @@ use portcullis_apidef::{
     policies::PolicySet,
     session::{SecretText, Session},
 };
-use portcullis_config::GatewayConfig;
 use portcullis_store::StoreError;
 use serde_json::json;
 
@@ -72,15 +71,7 @@ impl From<Problem> for Unfit {
 
 impl Judge {
     /// Nothing is known yet; published keys are fetched by the client of identity providers.
-    pub fn new(config: &GatewayConfig, providers: Client) -> Self {
-        let services = &config.external_services;
-        if config.upstream.jwt_insecure_skip_verify && !services.is_configured(&services.oauth) {
-            tracing::warn!(
-                key = "jwt_ssl_insecure_skip_verify",
-                "THE CERTIFICATES OF THOSE WHO PUBLISH KEYS FOR TOKENS ARE NOT VERIFIED: whoever stands in between \
-                 can make tokens for every API that fetches its keys"
-            );
-        }
+    pub fn new(providers: Client) -> Self {
         let ties = Arc::new(Ties::default());
         Self {
             published: Arc::new(Published::new(Fetcher::new(providers), ties.clone())),
