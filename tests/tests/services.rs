@@ -13,6 +13,7 @@ use portcullis_tests::{
     gateway::{Builder, Gateway},
     mtls::{authority, expired, id, issued, self_signed, upload},
     receiver::{Receiver, use_and_look, watched, webhook, webhooks},
+    squid::{CREDENTIALS, Squid},
     upstream::acceptor,
     wait::eventually,
 };
@@ -267,4 +268,44 @@ fn without_settings_the_environment_s_proxies_are_used_but_never_for_this_machin
     site.call(&gateway);
     assert!(direct.wait(1)[0].start.starts_with("POST /hook?"));
     assert_eq!(proxy.got().len(), 1);
+}
+
+#[test]
+fn a_webhook_over_mutual_tls_goes_through_a_proxy_that_speaks_tls_and_asks_for_a_password() {
+    let (site, ca) = (Site::new(), authority("Client CA"));
+    let receiver = Receiver::tls(strict(&ca));
+    let squid = Squid::builder()
+        .tls(certs::localhost())
+        .with_password()
+        .start();
+    let pair = issued(&ca, "gateway");
+    let start = |proxy: &str| {
+        let mut external = mtls(&[
+            ("cert_file", "client.pem"),
+            ("key_file", "client.key"),
+            ("ca_file", "ca.pem"),
+        ]);
+        external["webhooks"]["proxy"] = json!({ "https_proxy": proxy });
+        site.builder(&https(&receiver), &external)
+            .file("client.pem", &pair.certificate_pem())
+            .file("client.key", &pair.key_pem())
+            .start()
+    };
+    let gateway = start(&squid.url_as(CREDENTIALS));
+    site.call(&gateway);
+    receiver.wait(1);
+    drop(gateway);
+    let target = format!("CONNECT localhost:{}", receiver.server.address().port());
+    let line = squid.wait(&target);
+    assert!(line.contains("us@er"), "{line}");
+
+    let gateway = start(&squid.url());
+    site.call(&gateway);
+    let line = gateway.wait_log("webhook did not take the event");
+    assert!(
+        line.contains("the proxy localhost:") && line.contains("it refuses CONNECT"),
+        "{line}"
+    );
+    assert!(line.contains(": 407 "), "{line}");
+    assert_eq!(receiver.got().len(), 1);
 }
