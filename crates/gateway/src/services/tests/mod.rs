@@ -434,6 +434,7 @@ async fn a_call_ends_in_time_and_an_answer_has_bounds() {
     std::thread::spawn(move || {
         use std::io::Write;
         let (mut socket, _) = large.accept().unwrap();
+        peers::head(&mut socket).unwrap();
         let _ = socket.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
         while socket.write_all(&[b'x'; 65_536]).is_ok() {}
     });

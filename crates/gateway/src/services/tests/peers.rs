@@ -172,7 +172,7 @@ fn presented(stream: &SslStream<TcpStream>) -> String {
 }
 
 /// A message's head; `None` when there is no more.
-fn head(stream: &mut dyn Read) -> Option<String> {
+pub fn head(stream: &mut dyn Read) -> Option<String> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte).ok()?;
