@@ -164,7 +164,7 @@ async fn a_websocket_goes_through_a_tunnel_whatever_its_scheme() {
 }
 
 /// A gateway whose system trusts nobody the tests know, and an API that trusts `proxy-ca.pem` for its proxy.
-fn with_own_hop(squid: &Squid, upstream: &Upstream, proxy_ca: &str, tls: Value) -> Builder {
+fn with_own_hop(squid: &Squid, upstream: &Upstream, proxy_ca: &str, tls: &Value) -> Builder {
     let definition = with(
         by(&squid.url(), &upstream.url()),
         json!({"portcullis": {"proxy": {"tls": tls}}}),
@@ -192,7 +192,7 @@ fn a_proxy_is_shown_a_certificate_of_its_own_and_verified_by_authorities_of_its_
     };
     let url = format!("GET {}/x?q=1 200 ", upstream.url());
     // By path; when the file changes, new connections show what it holds now.
-    let gateway = with_own_hop(&squid, &upstream, &ca, tls("client.pem"))
+    let gateway = with_own_hop(&squid, &upstream, &ca, &tls("client.pem"))
         .file("client.pem", &certs::bundle(&client))
         .start();
     assert_eq!(ask(&gateway).status(), 200, "{}", gateway.log().text());
@@ -209,7 +209,7 @@ fn a_proxy_is_shown_a_certificate_of_its_own_and_verified_by_authorities_of_its_
         squid.seen().iter().any(|line| line.contains("CN=renewed]"))
     });
     // Inline, and as an entry of the store.
-    let gateway = with_own_hop(&squid, &upstream, &ca, tls(&certs::bundle(&client))).start();
+    let gateway = with_own_hop(&squid, &upstream, &ca, &tls(&certs::bundle(&client))).start();
     assert_eq!(ask(&gateway).status(), 200);
     let inline = certs::bundle(&mtls::issued(certs::ca(), "stored"));
     let id = mtls::upload(&gateway, gateway.port(), &inline);
@@ -235,7 +235,7 @@ fn what_a_proxy_is_to_be_shown_is_never_left_out_and_its_authorities_are_never_o
     let upstream = Upstream::echo();
     let ca = authority.certificate_pem();
     // A certificate is wanted and none is there to be shown: the proxy refuses.
-    let gateway = with_own_hop(&squid, &upstream, &ca, json!({"ca": ["proxy-ca.pem"]})).start();
+    let gateway = with_own_hop(&squid, &upstream, &ca, &json!({"ca": ["proxy-ca.pem"]})).start();
     let error = assert_failed(&gateway, "TLH", "tls_handshake_failure", "proxy");
     assert!(
         error.contains("proxyconnect tcp: TLS handshake with proxy"),
@@ -252,20 +252,20 @@ fn what_a_proxy_is_to_be_shown_is_never_left_out_and_its_authorities_are_never_o
             "none of the authorities named for it can be used",
         ),
     ] {
-        let gateway = with_own_hop(&squid, &upstream, &ca, tls).start();
+        let gateway = with_own_hop(&squid, &upstream, &ca, &tls).start();
         gateway.wait_log("missing.pem");
         let error = assert_failed(&gateway, "UPE", "upstream_error", "proxy");
         assert!(error.contains(told), "{error}");
     }
     // Authorities of its own take the place of the system's.
-    let gateway = with_own_hop(&squid, &upstream, &ca, json!({"ca": ["ca.pem"]})).start();
+    let gateway = with_own_hop(&squid, &upstream, &ca, &json!({"ca": ["ca.pem"]})).start();
     assert_failed(&gateway, "TLN", "tls_unknown_authority", "proxy");
     // The other name it is verified by is the one that is asked for.
     let gateway = with_own_hop(
         &squid,
         &upstream,
         &ca,
-        json!({"ca": ["proxy-ca.pem"], "server_name": "elsewhere.test"}),
+        &json!({"ca": ["proxy-ca.pem"], "server_name": "elsewhere.test"}),
     )
     .start();
     assert_failed(&gateway, "TLM", "tls_hostname_mismatch", "proxy");
