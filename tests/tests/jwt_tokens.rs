@@ -1,5 +1,7 @@
 //! Callers with JSON Web Tokens: who gets in, as whom, and with which policies.
 
+use std::thread;
+
 use portcullis_tests::{
     echo::Echo,
     gateway::{Builder, Gateway, with},
@@ -242,6 +244,36 @@ fn somebody_who_is_switched_off_in_the_store_stays_out_at_once_whatever_tokens_s
     call(&gateway, &bert).expect(200);
     gateway.put_key(key, &session(&["j"], json!({})));
     call(&gateway, &anna).expect(200);
+}
+
+#[test]
+fn an_open_exchange_ends_with_its_token_and_when_whoever_it_is_of_is_switched_off() {
+    let echo = Echo::start("up");
+    let issuer = Issuer::curve("c");
+    let gateway = guarded(&echo, &issuer, json!({}));
+    echo.hold();
+    thread::scope(|scope| {
+        let held = |who: &str, seconds: i64| {
+            let token = issuer.token(&claims(who, json!({"exp": now() + seconds})));
+            let (gateway, before) = (&gateway, echo.waiting());
+            let asking =
+                scope.spawn(move || gateway.call("/j/held", &format!("Bearer {token}")).status);
+            eventually("the upstream has the request", || echo.waiting() > before);
+            asking
+        };
+        let goes_on = held("carl", 600);
+        let short = held("anna", 10);
+        let blocked = held("bert", 600);
+        let key = "3de0746a7d2762a87add40dac2bc95a0";
+        gateway.put_key(key, &session(&["j"], json!({"is_inactive": true})));
+        gateway.wait_log("open exchange ended: the key is switched off");
+        gateway.wait_log("open exchange ended: the key has expired");
+        for ended in [short, blocked] {
+            assert_ne!(ended.join().expect("it ends well"), 200);
+        }
+        echo.release();
+        assert_eq!(goes_on.join().expect("it ends well"), 200);
+    });
 }
 
 #[test]
