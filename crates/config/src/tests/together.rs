@@ -195,7 +195,7 @@ fn addresses_of_proxies_must_be_some_and_are_not_shown() {
     assert!(!error.to_string().contains("hunter2"));
 }
 
-/// OUT-108, at the start: a test that fails for its proxy would take upstreams out that are well.
+/// A test that fails for its proxy would take upstreams out that are well.
 #[test]
 fn a_wrong_proxy_of_uptime_tests_is_a_warning_and_they_are_done_without() {
     let text =

@@ -39,6 +39,13 @@ impl Bridge {
         let bridge = &config.bridge;
         let address = bridge.connection_string.rsplit_once(':');
         let pairs = resolved(&config.security.mdcb_certificates, &config.base);
+        if bridge.use_ssl && bridge.ssl_insecure_skip_verify {
+            tracing::warn!(
+                key = "slave_options.ssl_insecure_skip_verify",
+                "THE CERTIFICATE OF THE CONTROL PLANE IS NOT VERIFIED: whoever is in between reads and changes \
+                 definitions, keys and certificates"
+            );
+        }
         Self {
             address: address.and_then(|(host, port)| {
                 Some(Target {

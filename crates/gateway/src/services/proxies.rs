@@ -184,7 +184,6 @@ mod tests {
         assert_eq!(of(&none, &empty), pair("env-http", "env-https"));
     }
 
-    /// OUT-108: an address that is none leaves the service without a proxy.
     #[test]
     fn an_address_that_is_none_means_no_proxy_and_no_other_one() {
         let broken = block("://invalid-proxy", "", true, "");

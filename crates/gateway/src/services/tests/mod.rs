@@ -87,9 +87,13 @@ impl Site {
     }
 
     fn client_of(&self, external: &Value) -> Client {
+        self.client_for(Service::Oauth, external)
+    }
+
+    fn client_for(&self, service: Service, external: &Value) -> Client {
         let (config, stores) = self.configured(&json!({ "external_services": external }));
         let services = Services::new(&config, stores.certificates());
-        services.client(Service::Oauth).clone()
+        services.client(service).clone()
     }
 
     fn files(&self) -> Value {
@@ -385,6 +389,16 @@ async fn plain_requests_go_through_the_proxy_whole_and_bypassed_ones_directly() 
         "{said}"
     );
     assert_eq!(proxy.heads().len(), 1);
+}
+
+/// OUT-108, of the client.
+#[tokio::test]
+async fn an_upstream_is_tested_directly_where_its_proxy_is_no_address() {
+    let (site, server) = (Site::new(), Server::plain());
+    let broken = json!({"health": {"proxy": {"http_proxy": "://invalid-proxy"}}});
+    let client = site.client_for(Service::Health, &broken);
+    let address = format!("http://{}/", server.address);
+    assert_eq!(text(&client, &address).await, "nobody 0");
 }
 
 #[tokio::test]
