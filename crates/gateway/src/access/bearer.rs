@@ -21,6 +21,9 @@ use crate::{clients::unix_now, proxy::view::RequestView, snapshot::RunningApi, w
 /// limit.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long it waits for one that was good a moment ago.
+const RENEWAL: Duration = Duration::from_millis(500);
+
 /// How far the JWT method is.
 pub(super) enum Bearer {
     /// Whose the token is, is known.
@@ -70,8 +73,16 @@ pub(super) async fn asked(
         Remembered::Old(verified) => Some(verified),
         Remembered::Nothing => None,
     };
+    let patience = match &before {
+        // Until it is judged again, other requests of this worker go on with what is known.
+        Some(verified) => {
+            access.begins_again(verified);
+            RENEWAL
+        }
+        None => PATIENCE,
+    };
     let judging = access.judge(verifier, token, policies);
-    let judged = worker.timers.within(PATIENCE, judging).await;
+    let judged = worker.timers.within(patience, judging).await;
     match (judged.unwrap_or(Judged::Away), before) {
         (Judged::Good(verified), _) => {
             access.keep_verified(verifier, token, &verified);

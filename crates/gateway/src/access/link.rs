@@ -164,6 +164,14 @@ impl AccessLink {
             .keep(verifier, token, verified.clone(), self.now(), terms);
     }
 
+    /// A token that is known is about to be judged again. Until that is done, requests of this worker go on
+    /// with what is known, unless the store is to be asked every time.
+    pub(super) fn begins_again(&self, verified: &Verified) {
+        if !self.access.settings.terms.fresh.is_zero() {
+            verified.session.not_before(self.now() + PAUSE);
+        }
+    }
+
     /// A token is used a while longer because nobody can say more of it.
     pub(super) fn is_good_enough(&self, verified: &Verified) {
         verified.session.not_before(self.now() + PAUSE);
