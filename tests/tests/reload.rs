@@ -237,9 +237,9 @@ fn a_definition_that_asks_for_a_protection_that_is_not_built_is_quarantined_by_i
             "IP address allow or block list",
         ),
         (
-            "pinned",
-            json!({"pinned_public_keys": {"*": "abc"}}),
-            "pinned public keys",
+            "credentialed",
+            json!({"request_signing": {"is_enabled": true}}),
+            "credentials or signature towards the upstream",
         ),
     ];
     let mut builder = watched(&echo);

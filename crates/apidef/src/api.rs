@@ -17,6 +17,7 @@ use crate::authentication::{Authentication, Limits, SessionLifetime};
 use crate::client_rules::ClientRules;
 use crate::events::EventHandler;
 use crate::session::SecretText;
+use crate::upstream_tls::UpstreamTls;
 
 /// An API as the gateway runs it.
 #[derive(Clone, PartialEq)]
@@ -160,6 +161,8 @@ pub enum CertificateRole {
     UpstreamClient,
     /// An upstream must have its key.
     Pin,
+    /// It vouches for upstreams.
+    UpstreamAuthority,
 }
 
 /// The listener an API asks for.
@@ -267,19 +270,6 @@ pub enum Scheme {
     Loop,
 }
 
-/// TLS settings of one API towards its upstream; absent values inherit the gateway's.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct UpstreamTls {
-    /// `ssl_insecure_skip_verify`; OR-ed with the gateway's.
-    pub insecure_skip_verify: bool,
-    /// 769–772, `None` inherits.
-    pub min_version: Option<u16>,
-    /// 769–772, `None` inherits.
-    pub max_version: Option<u16>,
-    /// Go names; empty inherits, non-empty replaces.
-    pub ciphers: Vec<String>,
-}
-
 /// Version routing of a base API (store sheet 3.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioning {
@@ -361,12 +351,6 @@ pub enum Protection {
     RequestSizeLimit,
     /// JSON or OAS request validation.
     RequestValidation,
-    /// Client certificate towards the upstream.
-    UpstreamCertificate,
-    /// Public-key pins of the upstream.
-    UpstreamPins,
-    /// `ssl_force_common_name_check`.
-    UpstreamCommonName,
     /// Upstream reached through a SOCKS proxy.
     SocksProxy,
     /// Signature, basic or OAuth credentials added towards the upstream.
@@ -398,9 +382,6 @@ impl fmt::Display for Protection {
             Self::RateLimit => "rate limit of an endpoint",
             Self::RequestSizeLimit => "request size limit",
             Self::RequestValidation => "request validation",
-            Self::UpstreamCertificate => "client certificate towards the upstream",
-            Self::UpstreamPins => "pinned public keys of the upstream",
-            Self::UpstreamCommonName => "common name check of the upstream",
             Self::SocksProxy => {
                 "SOCKS proxy towards the upstream (proxies whose URL begins with http:// or https:// \
                  can be used)"

@@ -9,13 +9,14 @@ mod jwt;
 pub(crate) mod members;
 pub(crate) mod versions;
 
-use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamProxy, UpstreamTls};
+use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamProxy};
 use crate::duration::duration;
 use crate::facts::Facts;
 use crate::listen_path::{domain, listen_path};
 use crate::place::Place;
 use crate::reader::Node;
 use crate::target::target;
+use crate::upstream_tls::UpstreamTls;
 
 /// What load balancing without a usable target is answered with.
 pub(crate) const NO_WEIGHTED_TARGET: &str =
@@ -45,17 +46,17 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     let proxy = root.at("proxy");
     let path = path(&proxy, listener.protocol);
     let forward = crate::proxy::classic(&proxy, &ours, &mut facts);
-    let upstream = upstream(&proxy, listener.protocol, forward);
+    let mut upstream = upstream(&proxy, listener.protocol, forward);
+    if let Some(upstream) = &mut upstream {
+        upstream.tls.read_classic(root, &mut facts);
+        upstream.tls.read_ours(&ours, &mut facts);
+    }
     let versioning = versions::versioning(root);
     let id = id(&root.at("api_id"), fallback_id);
     let domain_disabled = root.at("domain_disabled").bool();
     let domain_name = domain(&root.at("domain"), root.at("domain").string());
     let mut server_certificates = root.at("certificates").strings();
     server_certificates.extend(root.at("certificate_pairs").strings());
-    facts.extra(
-        crate::ours::renegotiates(&ours),
-        "renegotiation with the upstream",
-    );
 
     let named_certificates = facts.take_certificates();
     let (protections, unsupported) = facts.into_lists();
@@ -204,6 +205,7 @@ fn upstream(
         min_version: tls_version(&transport.at("ssl_min_version")),
         max_version: tls_version(&transport.at("ssl_max_version")),
         ciphers: transport.at("ssl_ciphers").strings(),
+        ..UpstreamTls::default()
     };
     let targets = targets(proxy, protocol);
     Some(Upstream {

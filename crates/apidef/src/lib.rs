@@ -47,6 +47,7 @@ pub mod session;
 mod source;
 mod substitute;
 mod target;
+mod upstream_tls;
 
 pub use api::*;
 pub use authentication::{
@@ -65,3 +66,4 @@ pub use source::{
     DefinitionFile, SourceFile, is_definition_name, parse_definition, parse_files, parse_resolved,
 };
 pub use substitute::{Replace, Replaced, Resolved, nothing_replaced};
+pub use upstream_tls::{Renegotiation, SYSTEM_AUTHORITIES, UpstreamTls};

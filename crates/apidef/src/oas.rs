@@ -9,9 +9,7 @@ mod jwt;
 pub(crate) mod members;
 mod operations;
 
-use crate::api::{
-    Api, ApiListener, Protocol, Target, Upstream, UpstreamProxy, UpstreamTls, Versioning,
-};
+use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamProxy, Versioning};
 use crate::classic::{NO_WEIGHTED_TARGET, id, protocol, raised, versions};
 use crate::duration::duration;
 use crate::facts::Facts;
@@ -19,6 +17,7 @@ use crate::listen_path::{domain, listen_path};
 use crate::place::Place;
 use crate::reader::Node;
 use crate::target::target;
+use crate::upstream_tls::UpstreamTls;
 
 /// The member that makes an OpenAPI document an API definition.
 pub(crate) const EXTENSION: &str = "x-tyk-api-gateway";
@@ -55,10 +54,6 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     let info = extension.at("info");
     let state = info.at("state");
     let server = extension.at("server");
-    facts.extra(
-        crate::ours::renegotiates(&ours),
-        "renegotiation with the upstream",
-    );
     let custom = server.at("customDomain");
     let bound = custom.is_enabled();
     let domain_name = domain(&custom.at("name"), custom.at("name").string());
@@ -68,7 +63,11 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     let listener = listener(&server, &ours);
     let upstream_node = extension.at("upstream");
     let forward = crate::proxy::oas(&upstream_node, &ours, &mut facts);
-    let upstream = upstream(&upstream_node, listener.protocol, forward);
+    let mut upstream = upstream(&upstream_node, listener.protocol, forward);
+    if let Some(upstream) = &mut upstream {
+        upstream.tls.read_oas(&upstream_node, &mut facts);
+        upstream.tls.read_ours(&ours, &mut facts);
+    }
     let versioning = versioning(&info.at("versioning"));
     let id = id(&info.at("id"), fallback_id);
     let timeout = upstream_node.at("enforceTimeout");
@@ -186,6 +185,7 @@ fn upstream(
         min_version: version("minVersion"),
         max_version: version("maxVersion"),
         ciphers: transport.at("ciphers").strings(),
+        ..UpstreamTls::default()
     };
     let targets = targets(upstream, protocol);
     Some(Upstream {

@@ -4,23 +4,6 @@ use crate::api::ClientIdentity;
 use crate::authentication::{Authentication, Methods};
 use crate::reader::Node;
 
-/// Whether the API asks for TLS renegotiation towards its upstream.
-pub(crate) fn renegotiates(ours: &Node<'_, '_>) -> bool {
-    let node = ours.at("proxy_ssl_renegotiation");
-    match node.string() {
-        "" | "never" => false,
-        "once" | "freely" => true,
-        other => {
-            node.error(
-                format!("unknown value {other:?}"),
-                "never, once or freely",
-                "",
-            );
-            false
-        }
-    }
-}
-
 /// What the upstream is told of client certificates: `client_identity`, a list of field names.
 pub(crate) fn client_identity(ours: &Node<'_, '_>) -> ClientIdentity {
     let node = ours.at("client_identity");

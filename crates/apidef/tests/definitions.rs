@@ -204,21 +204,6 @@ fn every_protection_of_a_classic_definition_is_named() {
             P::Plugins,
         ),
         (
-            "/upstream_certificates".into(),
-            json!({"*": "id"}),
-            P::UpstreamCertificate,
-        ),
-        (
-            "/pinned_public_keys".into(),
-            json!({"*": "id"}),
-            P::UpstreamPins,
-        ),
-        (
-            "/proxy/transport/ssl_force_common_name_check".into(),
-            json!(true),
-            P::UpstreamCommonName,
-        ),
-        (
             "/proxy/transport/proxy_url".into(),
             json!("socks5://p:1"),
             P::SocksProxy,
@@ -349,21 +334,6 @@ fn every_protection_of_an_oas_definition_is_named() {
             "upstream/authentication",
             on.clone(),
             P::UpstreamCredentials,
-        ),
-        (
-            "upstream/mutualTLS",
-            json!({"enabled": true, "domainToCertificateMapping": [{"domain": "*", "certificate": "c"}]}),
-            P::UpstreamCertificate,
-        ),
-        (
-            "upstream/certificatePinning",
-            json!({"enabled": true, "domainToPublicKeysMapping": [{"domain": "*", "publicKeys": ["k"]}]}),
-            P::UpstreamPins,
-        ),
-        (
-            "upstream/tlsTransport/forceCommonNameCheck",
-            json!(true),
-            P::UpstreamCommonName,
         ),
         (
             "upstream/proxy",
@@ -1350,16 +1320,6 @@ fn protections_are_found_whatever_the_case_of_their_names() {
             P::Plugins,
         ),
         (
-            "upstream/certificatePinning",
-            json!({"Enabled": true, "DomainToPublicKeysMapping": [{"PublicKeys": ["k"]}]}),
-            P::UpstreamPins,
-        ),
-        (
-            "upstream/mutualTLS",
-            json!({"Enabled": true, "DomainToCertificateMapping": [{"Certificate": "c"}]}),
-            P::UpstreamCertificate,
-        ),
-        (
             "server/mcpServer",
             json!({"enabled": true}),
             P::ProtocolRules,
@@ -1368,6 +1328,66 @@ fn protections_are_found_whatever_the_case_of_their_names() {
         let api = read_oas(&with(oas(), &format!("{EXT}/{pointer}"), value)).api;
         assert_eq!(api.protections, [protection], "{pointer}");
     }
+}
+
+/// What an API shows its upstream and asks of it is the same in both formats.
+#[test]
+fn certificates_pins_and_authorities_of_upstreams_are_read_in_both_formats() {
+    let ours = json!({"pin_only": true, "strict_common_name": true, "proxy_ssl_renegotiation": "once",
+        "upstream_ca": {"*": "system, corp.pem", "db.test": ["a", "b"]}});
+    let plain = with(
+        classic(),
+        "/upstream_certificates",
+        json!({"*": "a", "up.test": "b"}),
+    );
+    let plain = with(plain, "/pinned_public_keys", json!({"up.test": "k, l"}));
+    let plain = with(
+        plain,
+        "/proxy/transport/ssl_force_common_name_check",
+        json!(true),
+    );
+    let classic = with(plain.clone(), "/portcullis", ours.clone());
+    let upstream = format!("{EXT}/upstream");
+    let maps = json!({"enabled": true, "domainToCertificateMapping": [
+        {"domain": "*", "certificate": "a"}, {"domain": "up.test", "certificate": "b"}]});
+    let oas = with(oas(), &format!("{upstream}/mutualTLS"), maps);
+    let pins = json!({"enabled": true, "domainToPublicKeysMapping": [
+        {"domain": "up.test", "publicKeys": ["k", "l"]}]});
+    let oas = with(oas, &format!("{upstream}/certificatePinning"), pins);
+    let oas = with(
+        oas,
+        &format!("{upstream}/tlsTransport/forceCommonNameCheck"),
+        json!(true),
+    );
+    let oas = with(oas, "/x-portcullis", ours);
+    let classic = read_classic(&classic).api;
+    let oas = read_oas(&oas).api;
+    assert_eq!(classic.upstream.tls, oas.upstream.tls);
+    for api in [classic, oas] {
+        let tls = &api.upstream.tls;
+        assert!(api.protections.is_empty() && api.unsupported.is_empty());
+        assert_eq!(
+            (
+                tls.certificates.len(),
+                tls.pins.len(),
+                tls.authorities.len()
+            ),
+            (2, 1, 2)
+        );
+        let pins: Vec<&str> = tls.pins[0].1.iter().map(|pin| pin.0.as_str()).collect();
+        assert_eq!(pins, ["k", "l"]);
+        assert!(tls.force_common_name_check && tls.strict_common_name);
+        assert_eq!(
+            (tls.pin_only, tls.renegotiation),
+            (Some(true), Some(Renegotiation::Once))
+        );
+        // Two client certificates, two pins, and three authorities besides the system's.
+        assert_eq!(api.named_certificates.len(), 7);
+    }
+    let off = with(plain, "/upstream_certificates_disabled", json!(true));
+    let off = read_classic(&with(off, "/certificate_pinning_disabled", json!(true))).api;
+    let tls = off.upstream.tls;
+    assert!(tls.certificates.is_empty() && tls.pins.is_empty() && tls.certificates_disabled);
 }
 
 /// Typed entries are an allow list by themselves, also where the plain one is switched off.

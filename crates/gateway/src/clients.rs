@@ -40,14 +40,49 @@ struct Verdict {
 pub struct ClientList {
     list: AllowList,
     /// The certificates that its entries name, whose ends are watched.
-    watched: Vec<Watched>,
-    /// Somebody was judged since this was last asked.
-    used: AtomicBool,
+    in_use: InUse,
     /// It has been said that a listed authority vouches for certificates that are meant for servers.
     said: AtomicBool,
 }
 
-/// When a certificate ends that an entry of a list names.
+/// Certificates whose ends are watched while requests have to do with them.
+pub struct InUse {
+    watched: Vec<Watched>,
+    /// A request met them since this was last asked.
+    used: AtomicBool,
+}
+
+impl InUse {
+    /// Certificates no request has met yet.
+    #[must_use]
+    pub fn new(watched: Vec<Watched>) -> Self {
+        Self {
+            watched,
+            used: AtomicBool::new(false),
+        }
+    }
+
+    /// The certificates.
+    #[must_use]
+    pub fn watched(&self) -> &[Watched] {
+        &self.watched
+    }
+
+    /// Notes that a request has met them.
+    pub fn note_use(&self) {
+        // Read first: a flag that is written by nobody costs workers nothing to share.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request has met them since this was last asked.
+    pub fn take_use(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// When a certificate ends that is in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watched {
     /// Which one.
@@ -71,18 +106,22 @@ impl Watched {
         let others = facts.filter(|facts| bundle && facts.is_ca);
         std::iter::once(first)
             .chain(others)
-            .map(|facts| {
-                let names = [Some(facts.subject_cn), facts.dns_names.into_iter().next()];
-                let mut names = names.into_iter().flatten().filter(|name| !name.is_empty());
-                Self {
-                    name: names
-                        .next()
-                        .unwrap_or_else(|| facts.fingerprint.to_string()),
-                    fingerprint: facts.fingerprint,
-                    not_after: facts.not_after,
-                }
-            })
+            .map(|facts| Self::of_facts(&facts))
             .collect()
+    }
+
+    /// A certificate that says this.
+    pub fn of_facts(facts: &CertificateFacts) -> Self {
+        let names = [Some(&facts.subject_cn), facts.dns_names.first()];
+        let mut names = names.into_iter().flatten().filter(|name| !name.is_empty());
+        Self {
+            name: names
+                .next()
+                .cloned()
+                .unwrap_or_else(|| facts.fingerprint.to_string()),
+            fingerprint: facts.fingerprint,
+            not_after: facts.not_after,
+        }
     }
 }
 
@@ -118,8 +157,7 @@ impl ClientList {
     pub fn new(list: AllowList, watched: Vec<Watched>) -> Self {
         Self {
             list,
-            watched,
-            used: AtomicBool::new(false),
+            in_use: InUse::new(watched),
             said: AtomicBool::new(false),
         }
     }
@@ -133,20 +171,17 @@ impl ClientList {
     /// The certificates its entries name.
     #[must_use]
     pub fn watched(&self) -> &[Watched] {
-        &self.watched
+        self.in_use.watched()
     }
 
     /// Notes that a request has met the list.
     pub fn note_use(&self) {
-        // Read first: a flag that is written by nobody costs workers nothing to share.
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
-        }
+        self.in_use.note_use();
     }
 
     /// Whether a request has met the list since this was last asked.
     pub fn take_use(&self) -> bool {
-        self.used.swap(false, Ordering::Relaxed)
+        self.in_use.take_use()
     }
 
     /// Judges a chain now.

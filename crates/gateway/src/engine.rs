@@ -454,6 +454,7 @@ impl ControlLoop {
         self.registry
             .set_loaded(generation, built.served, built.quarantine.len());
         self.registry.set_unreadable_certificates(built.unreadable);
+        self.registry.set_unverified(built.unverified);
         self.live.replace(built.snapshot);
         let past = self.engine.set_loaded(LoadedSet {
             generation,

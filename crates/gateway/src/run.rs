@@ -215,6 +215,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         ports: Default::default(),
         policies: Default::default(),
         control_list: None,
+        endpoints: Default::default(),
     }));
     let served = live.clone();
     registry.watch_certificates(move || served.load().server_certificates());

@@ -14,17 +14,17 @@ use std::{
     time::Duration,
 };
 
-use portcullis_apidef::{Api, Protocol, Rate, Scheme, UpstreamTls, policies::PolicySet};
+use portcullis_apidef::{Api, Protocol, Rate, Scheme, policies::PolicySet};
 use portcullis_policy::{RouteTable, TcpTable};
 use portcullis_tls::server::ServerConfig;
 use regex::Regex;
 
 use crate::{
     access::{jwt::Verifier, window::Window},
-    clients::ClientList,
+    clients::{ClientList, InUse},
     events::Handlers,
     observe::CertificateExpiry,
-    proxy::pool::{Endpoint, Http2Use},
+    proxy::pool::{Endpoint, Http2Use, TlsKey},
 };
 
 /// The state of the whole gateway at one moment. Cheap to clone.
@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub policies: Arc<PolicySet>,
     /// Whose certificates the Control API demands, where it does.
     pub control_list: Option<Arc<ClientList>>,
+    /// Numbers of the endpoints that requests may go to.
+    pub endpoints: Arc<HashSet<usize>>,
 }
 
 impl Snapshot {
@@ -119,6 +121,8 @@ pub struct RunningApi {
     pub clients: Option<Arc<ClientList>>,
     /// What verifies its JSON Web Tokens, where it takes some.
     pub tokens: Option<Arc<Verifier>>,
+    /// Certificates shown to its upstreams, where their ends are watched.
+    pub shown: Option<Arc<InUse>>,
     /// Who is told what happens to it.
     pub events: Arc<Handlers>,
 }
@@ -205,8 +209,8 @@ pub struct EndpointKey {
     pub host: String,
     /// Where.
     pub port: u16,
-    /// The API's TLS settings, on encrypted endpoints; the gateway's are the same for all.
-    pub tls: Option<UpstreamTls>,
+    /// Everything about TLS.
+    pub tls: TlsKey,
     /// By which way.
     pub way: WayKey,
 }

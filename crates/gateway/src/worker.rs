@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Display,
     net::IpAddr,
     rc::Rc,
@@ -116,6 +116,16 @@ impl Worker {
             pools.resize_with(id + 1, || None);
         }
         pools[id].get_or_insert_with(Rc::default).clone()
+    }
+
+    /// Lets go of connections that no request will use any more: their endpoint is gone, or is shown
+    /// another certificate.
+    fn retire_pools(&self, in_force: &HashSet<usize>) {
+        for (id, pool) in self.pools.borrow().iter().enumerate() {
+            if let Some(pool) = pool {
+                pool.retire(!in_force.contains(&id));
+            }
+        }
     }
 
     /// Takes a place among the handshakes of an address, unless they are too many.
@@ -315,9 +325,14 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, port: u16) {
 async fn keep_house(worker: Rc<Worker>) {
     let mut swept = Instant::now();
     let mut forgot = swept;
+    let mut generation = 0;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        worker.snapshot();
+        let held = worker.snapshot();
+        if std::mem::replace(&mut generation, held.snapshot.generation) != generation {
+            worker.retire_pools(&held.snapshot.endpoints);
+        }
+        drop(held);
         let now = Instant::now();
         if now - swept >= POOL_SWEEP {
             swept = now;

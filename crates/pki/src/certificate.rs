@@ -193,6 +193,13 @@ impl CertificateFacts {
     }
 }
 
+/// SHA-256 of a certificate's public key (SubjectPublicKeyInfo).
+#[must_use]
+pub fn public_key_digest(certificate: &X509Ref) -> Option<[u8; 32]> {
+    let key = certificate.public_key().ok()?;
+    Some(sha256(&key.public_key_to_der().ok()?))
+}
+
 /// The Unix time of an ASN.1 time.
 pub fn unix_seconds(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;

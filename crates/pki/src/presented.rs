@@ -6,13 +6,10 @@
 
 use std::sync::OnceLock;
 
-use openssl::{
-    sha::sha256,
-    x509::{X509, X509Ref},
-};
+use openssl::x509::{X509, X509Ref};
 
 use crate::{
-    certificate::{Fingerprint, unix_seconds},
+    certificate::{Fingerprint, public_key_digest, unix_seconds},
     names::{AlternativeName, alternative_names},
     trust::{Usage, Way},
 };
@@ -159,8 +156,7 @@ impl PresentedChain {
     /// SHA-256 of the leaf's public key (SubjectPublicKeyInfo).
     #[must_use]
     pub fn public_key_digest(&self) -> Option<[u8; 32]> {
-        let key = self.leaf().public_key().ok()?;
-        Some(sha256(&key.public_key_to_der().ok()?))
+        public_key_digest(self.leaf())
     }
 }
 
@@ -175,6 +171,8 @@ impl std::fmt::Debug for PresentedChain {
 
 #[cfg(test)]
 mod tests {
+    use openssl::sha::sha256;
+
     use super::*;
     use crate::make::{Algorithm, make_ca, make_client};
 

@@ -10,12 +10,14 @@
 //! - [`Access`]: what a session opens, and within which limits.
 //! - [`AllowList`]: which client certificates pass.
 //! - [`Handshakes`]: what a handshake asks of clients, host by host.
+//! - [`DomainMap`]: what is said of upstreams by host.
 //! - [`VersionSelector`]: which version of a base API a request asks for.
 
 mod access;
 mod allow_list;
 mod builder;
 mod candidate;
+mod domain_map;
 mod explain;
 mod handshake;
 mod host;
@@ -33,6 +35,7 @@ mod version;
 pub use access::{Access, Denial, QuotaLimit, RateLimit, Right, Throttle};
 pub use allow_list::{AllowList, AllowListBuilder, Allowed, NotAllowed};
 pub use candidate::{Candidate, Quarantined, port_protocols};
+pub use domain_map::{DomainError, DomainMap};
 pub use explain::{ExplainedAnswer, ExplainedRoute};
 pub use handshake::{Deciding, Demand, Domain, Handshakes, Treatment};
 pub use host::normalize_host;

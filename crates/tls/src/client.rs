@@ -4,32 +4,38 @@
 //! - The peer's chain, validity, usage and name are verified, against its subject alternative
 //!   names only, never the common name. The one way around says
 //!   [`Verification::DangerousNone`].
+//! - Pins and the common name are looked at inside the handshake, besides whatever else is verified: a
+//!   server that fails them gets an alert and no byte of a request.
 //! - A connection is a full handshake: sessions are not resumed.
 //! - A certificate is shown only to a server that asks for one ([`Identity`]).
-//! - Renegotiation is refused.
+//! - No second handshake on a connection unless [`Renegotiation`] says so.
+
+mod pins;
+mod renegotiation;
+mod verify;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use openssl::{
     error::ErrorStack,
+    sha::Sha256,
     ssl::{
         Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslSessionCacheMode,
         SslVerifyMode,
     },
-    x509::{
-        X509Ref,
-        store::X509StoreBuilder,
-        verify::{X509CheckFlags, X509VerifyFlags},
-    },
+    x509::{X509Ref, verify::X509CheckFlags},
 };
 use openssl_sys as ffi;
+use portcullis_pki::CertifiedKey;
 
+pub(crate) use self::verify::{counts_names, refused};
+pub use self::{pins::Pins, renegotiation::Renegotiation, verify::ServerRefused};
 use crate::{
     cipher::CipherList,
     identity::Identity,
     roots::Roots,
     sys,
-    version::{Version, VersionRange},
+    version::{DEFAULT_UPSTREAM, Version, VersionRange},
 };
 
 /// How host names are compared: `*` stands for a whole label, and the common name never
@@ -66,6 +72,9 @@ const SIGNATURES: [u16; 11] = [
 pub enum Verification {
     /// Chain to one of these authorities, and the host's name.
     Full(Arc<Roots>),
+    /// Chain to one of these authorities, whatever names the certificate carries; for a server that
+    /// is told by its common name or its pin.
+    Chain(Arc<Roots>),
     /// Anybody. Whoever sits between us and the upstream can read and change everything
     /// (`proxy_ssl_insecure_skip_verify`).
     DangerousNone,
@@ -82,6 +91,68 @@ pub struct ClientSettings {
     pub verification: Verification,
     /// Whether to offer `h2` and `http/1.1`; otherwise ALPN is left out.
     pub http2: bool,
+    /// Shown, its whole chain, whenever a server asks, whatever authorities the server names.
+    pub identity: Option<Arc<CertifiedKey>>,
+    /// Keys of which the server must have one.
+    pub pins: Option<Pins>,
+    /// The certificate's common name must be the host.
+    pub common_name: bool,
+    /// What is done when the server wants another handshake.
+    pub renegotiation: Renegotiation,
+}
+
+impl ClientSettings {
+    /// The default versions and suites, HTTP/1, no certificate of one's own, nothing looked at but what
+    /// `verification` says.
+    pub fn new(verification: Verification) -> ClientSettings {
+        ClientSettings {
+            versions: DEFAULT_UPSTREAM,
+            ciphers: CipherList::default(),
+            verification,
+            http2: false,
+            identity: None,
+            pins: None,
+            common_name: false,
+            renegotiation: Renegotiation::Ignored,
+        }
+    }
+
+    /// A digest of everything it says: connections of settings with the same digest are
+    /// interchangeable, and those of others are not.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            digest.update(&bytes.len().to_be_bytes());
+            digest.update(bytes);
+        };
+        part(b"portcullis client 1");
+        let range = [self.versions.min() as u8, self.versions.max() as u8];
+        part(&range);
+        part(self.ciphers.library_notation().as_bytes());
+        match &self.verification {
+            Verification::Full(roots) => part(&[b"full", &roots.digest()[..]].concat()),
+            Verification::Chain(roots) => part(&[b"chain", &roots.digest()[..]].concat()),
+            Verification::DangerousNone => part(b"none"),
+        }
+        part(&[
+            u8::from(self.http2),
+            u8::from(self.common_name),
+            self.renegotiation as u8,
+        ]);
+        let chain = self.identity.iter().flat_map(|identity| identity.chain());
+        chain.for_each(|certificate| part(certificate));
+        part(b"pins");
+        let pins = self.pins.iter().flat_map(Pins::digests);
+        pins.for_each(|pin| part(pin));
+        part(&[u8::from(self.pins.is_some())]);
+        digest.finish()
+    }
+
+    /// More is looked at than the library looks at by itself.
+    fn looks_closer(&self) -> bool {
+        let only_chain = matches!(self.verification, Verification::Chain(_));
+        self.pins.is_some() || self.common_name || only_chain
+    }
 }
 
 /// Why a client configuration cannot be built.
@@ -89,12 +160,20 @@ pub struct ClientSettings {
 pub enum ClientError {
     /// Nothing to verify against.
     #[error(
-        "no trusted certificate authorities found on this system; install ca-certificates or set SSL_CERT_FILE"
+        "no trusted certificate authorities to verify it with; install ca-certificates, set SSL_CERT_FILE or name some in portcullis.upstream_ca"
     )]
     NoRoots,
     /// No suite can be offered.
     #[error("no cipher suite is left for TLS 1.2, and TLS 1.3 is off")]
     NoCiphers,
+    /// The certificate to be shown, or its key, is not sound.
+    #[error("the client certificate of {subject:?} cannot be used: {source}")]
+    Identity {
+        /// Its common name.
+        subject: String,
+        /// What the library said.
+        source: ErrorStack,
+    },
     /// The library refused a setting.
     #[error("the TLS library refused the client's settings")]
     Library(#[from] ErrorStack),
@@ -151,20 +230,29 @@ impl ClientConfig {
             context.set_alpn_protos(b"\x02h2\x08http/1.1")?;
         }
         match &settings.verification {
-            Verification::Full(roots) => {
+            Verification::Full(roots) | Verification::Chain(roots) => {
                 if roots.is_empty() {
                     return Err(ClientError::NoRoots);
                 }
-                let mut store = X509StoreBuilder::new()?;
-                // Whoever is named is trusted, also one that somebody else has signed.
-                store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
-                for root in roots.certificates() {
-                    store.add_cert(root.clone())?;
-                }
-                context.set_cert_store(store.build());
+                sys::share_cert_store(&mut context, roots.store()?)?;
+                context.set_verify(SslVerifyMode::PEER);
+            }
+            // What is looked at all the same must be able to refuse.
+            Verification::DangerousNone if settings.looks_closer() => {
                 context.set_verify(SslVerifyMode::PEER);
             }
             Verification::DangerousNone => context.set_verify(SslVerifyMode::NONE),
+        }
+        if settings.looks_closer() {
+            verify::install(&mut context);
+        }
+        if let Some(identity) = &settings.identity {
+            let unsound = |source| ClientError::Identity {
+                subject: identity.facts().subject_cn.clone(),
+                source,
+            };
+            let key = identity.key().map_err(unsound)?;
+            sys::set_chain_and_key(&mut context, identity.chain(), &key).map_err(unsound)?;
         }
         identity.prepare(&mut context)?;
         Ok(ClientConfig {
@@ -179,6 +267,10 @@ impl ClientConfig {
     pub fn session(&self, host: &str) -> Result<Ssl, ErrorStack> {
         let mut ssl = sys::new_session(&self.context)?;
         sys::shed_handshake_config(&mut ssl);
+        renegotiation::prepare(&mut ssl, self.settings.renegotiation)?;
+        if self.settings.looks_closer() {
+            verify::expect(&mut ssl, &self.settings, host)?;
+        }
         let verified = matches!(self.settings.verification, Verification::Full(_));
         match Host::of(host) {
             Host::Address(address) if verified => ssl.param_mut().set_ip(address)?,

@@ -3,22 +3,19 @@
 //! In front: [`HandshakeFailure`], what a client did or met. Towards upstreams:
 //! [`UpstreamTlsFailure`], the flags of the access log.
 
-use std::{
-    fmt, io,
-    time::{SystemTime, UNIX_EPOCH},
-};
+mod upstream;
+
+use std::{fmt, io};
 
 use openssl::{
     error::ErrorStack,
-    ssl::{Error, ErrorCode, SslRef},
+    ssl::{Error, ErrorCode},
 };
 use openssl_sys as ffi;
-use portcullis_pki::{CertificateFacts, PresentedError, Refusal};
+use portcullis_pki::{PresentedError, Refusal};
 
-use crate::{
-    client::{self, ClientError},
-    server::{ClientRefused, RefusedFor},
-};
+pub use self::upstream::{UpstreamCheck, UpstreamTlsFailure};
+use crate::server::{ClientRefused, RefusedFor};
 
 /// Why a client's handshake failed; the label of a metric, so the set is closed and small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -216,152 +213,6 @@ fn server_reason(stack: &ErrorStack) -> Reason {
     } else {
         Reason::Other
     }
-}
-
-/// A TLS failure of an upstream, as the access log shows it. The certificate's details are
-/// for the log and never for the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamTlsFailure {
-    /// `response_flag`.
-    pub flag: &'static str,
-    /// `response_code_details`.
-    pub detail: &'static str,
-    /// A sentence for the error log.
-    pub message: String,
-    /// When the certificate expires (Unix seconds), for an expired or not yet valid one.
-    pub cert_expiry: Option<i64>,
-    /// Common name of the certificate, for an expired or not yet valid one.
-    pub cert_subject: Option<String>,
-}
-
-impl fmt::Display for UpstreamTlsFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for UpstreamTlsFailure {}
-
-impl UpstreamTlsFailure {
-    /// A failure the library reported on `ssl`, a connection to `host`. `None` when it is one
-    /// of the connection below (reset, closed, timed out), which has flags of its own.
-    pub fn of(
-        error: &Error,
-        ssl: &SslRef,
-        host: &str,
-        now: SystemTime,
-    ) -> Option<UpstreamTlsFailure> {
-        let stack = error.ssl_error()?;
-        let mut found = None;
-        for code in tls_codes(stack) {
-            match code {
-                ffi::SSL_R_CERTIFICATE_VERIFY_FAILED => return Some(unverified(ssl, host, now)),
-                ffi::SSL_R_UNSUPPORTED_PROTOCOL | ffi::SSL_R_NO_SUPPORTED_VERSIONS_ENABLED => {
-                    return Some(UpstreamTlsFailure::no_version());
-                }
-                _ => found = found.or_else(|| alert_of(code)),
-            }
-        }
-        let (flag, detail, message) = match found {
-            Some(70) => return Some(UpstreamTlsFailure::no_version()),
-            Some(alert @ (40 | 42 | 80 | 116)) => ("TLH", "tls_handshake_failure", refusal(alert)),
-            Some(alert) => ("TLA", "tls_alert_received", refusal(alert)),
-            None => (
-                "TLP",
-                "tls_protocol_error",
-                format!("the upstream does not speak proper TLS: {}", text(stack)),
-            ),
-        };
-        Some(UpstreamTlsFailure::new(flag, detail, message))
-    }
-
-    /// The versions of gateway and API leave nothing, or the upstream speaks none of ours.
-    pub fn no_version() -> UpstreamTlsFailure {
-        let message = "the upstream and the gateway share no TLS version";
-        UpstreamTlsFailure::new("TLP", "tls_protocol_version_error", message.to_owned())
-    }
-
-    /// The client side could not be set up.
-    pub fn of_setup(error: &ClientError) -> UpstreamTlsFailure {
-        let (flag, detail) = match error {
-            ClientError::NoRoots => ("TLC", "tls_certificate_chain_incomplete"),
-            ClientError::NoCiphers => ("TLH", "tls_handshake_failure"),
-            ClientError::Library(_) => ("TLP", "tls_protocol_error"),
-        };
-        UpstreamTlsFailure::new(flag, detail, error.to_string())
-    }
-
-    fn new(flag: &'static str, detail: &'static str, message: String) -> UpstreamTlsFailure {
-        UpstreamTlsFailure {
-            flag,
-            detail,
-            message,
-            cert_expiry: None,
-            cert_subject: None,
-        }
-    }
-}
-
-fn refusal(alert: u8) -> String {
-    format!(
-        "the upstream refused with alert {} ({alert})",
-        alert_name(alert)
-    )
-}
-
-/// A certificate that did not verify. Go looks at the leaf's validity before its name, and at
-/// both before the chain; the library stops at what it meets first.
-fn unverified(ssl: &SslRef, host: &str, now: SystemTime) -> UpstreamTlsFailure {
-    let now = now
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs().cast_signed());
-    let leaf = ssl.peer_certificate();
-    let facts = leaf
-        .as_ref()
-        .and_then(|leaf| CertificateFacts::of(leaf).ok());
-    let result = ssl.verify_result();
-    let why = result.error_string();
-    let outside = |facts: &CertificateFacts| now < facts.not_before || now > facts.not_after;
-    if let Some(facts) = facts.filter(outside) {
-        let when = if now < facts.not_before {
-            "is not yet valid"
-        } else {
-            "has expired"
-        };
-        return UpstreamTlsFailure {
-            cert_expiry: Some(facts.not_after),
-            cert_subject: Some(facts.subject_cn),
-            ..UpstreamTlsFailure::new(
-                "TLE",
-                "tls_certificate_expired",
-                format!("the upstream's certificate {when}"),
-            )
-        };
-    }
-    let (flag, detail) = match result.as_raw() {
-        ffi::X509_V_ERR_CERT_HAS_EXPIRED | ffi::X509_V_ERR_CERT_NOT_YET_VALID => {
-            ("TLE", "tls_certificate_expired")
-        }
-        ffi::X509_V_ERR_HOSTNAME_MISMATCH | ffi::X509_V_ERR_IP_ADDRESS_MISMATCH => {
-            ("TLM", "tls_hostname_mismatch")
-        }
-        _ if leaf.is_some_and(|leaf| !client::names(&leaf, host)) => {
-            ("TLM", "tls_hostname_mismatch")
-        }
-        ffi::X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
-        | ffi::X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN
-        | ffi::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
-        | ffi::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
-        | ffi::X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE
-        | ffi::X509_V_ERR_CERT_SIGNATURE_FAILURE
-        | ffi::X509_V_ERR_CERT_UNTRUSTED => ("TLN", "tls_unknown_authority"),
-        _ => ("TLI", "tls_certificate_invalid"),
-    };
-    UpstreamTlsFailure::new(
-        flag,
-        detail,
-        format!("the upstream's certificate cannot be verified: {why}"),
-    )
 }
 
 /// The reasons in a stack of errors that come from the TLS part of the library.

@@ -34,9 +34,9 @@ pub mod tickets;
 pub mod version;
 
 pub use cipher::CipherList;
-pub use client::{ClientConfig, ClientSettings, Verification};
+pub use client::{ClientConfig, ClientSettings, Pins, Renegotiation, Verification};
 pub use client_trust::ClientTrust;
-pub use failure::{HandshakeFailure, UpstreamTlsFailure};
+pub use failure::{HandshakeFailure, UpstreamCheck, UpstreamTlsFailure};
 pub use identity::Identity;
 pub use negotiated::Negotiated;
 pub use offer::Offer;

@@ -6,13 +6,22 @@
 //! Certificates that cannot be read are skipped: one odd root must not cost us all the others.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     ffi::OsString,
     fmt, fs,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
-use openssl::x509::X509;
+use openssl::{
+    error::ErrorStack,
+    sha::Sha256,
+    x509::{
+        X509,
+        store::{X509Store, X509StoreBuilder, X509StoreRef},
+        verify::X509VerifyFlags,
+    },
+};
 use portcullis_pki::{Fingerprint, pem};
 
 /// Bundle files of Debian and Ubuntu, Fedora and RHEL, SUSE, OpenELEC, Alpine, macOS.
@@ -28,9 +37,13 @@ const FILES: [&str; 7] = [
 
 const DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
-/// Trusted certificate authorities.
+/// Trusted certificate authorities. Each is trusted by itself, also one that another has signed, as Go
+/// does.
 pub struct Roots {
     certificates: Vec<X509>,
+    /// As the library takes them; made once, shared by whoever verifies with them.
+    store: OnceLock<X509Store>,
+    digest: OnceLock<[u8; 32]>,
 }
 
 impl fmt::Debug for Roots {
@@ -65,14 +78,16 @@ impl Roots {
         for directory in &directories {
             collected.add_directory(directory);
         }
-        Roots {
-            certificates: collected.certificates,
-        }
+        Roots::of(collected.certificates)
     }
 
     /// These authorities and no others.
     pub fn of(certificates: Vec<X509>) -> Roots {
-        Roots { certificates }
+        Roots {
+            certificates,
+            store: OnceLock::new(),
+            digest: OnceLock::new(),
+        }
     }
 
     /// Whether nothing is trusted.
@@ -83,6 +98,33 @@ impl Roots {
     /// The authorities.
     pub fn certificates(&self) -> &[X509] {
         &self.certificates
+    }
+
+    /// The same for the same authorities, in whatever order.
+    pub fn digest(&self) -> &[u8; 32] {
+        self.digest.get_or_init(|| {
+            let prints = self.certificates.iter().map(|root| Fingerprint::of(root));
+            // What has none cannot have been read.
+            let prints: BTreeSet<Fingerprint> = prints.flatten().collect();
+            let mut digest = Sha256::new();
+            prints
+                .iter()
+                .for_each(|print| digest.update(print.as_bytes()));
+            digest.finish()
+        })
+    }
+
+    /// The authorities as the library takes them.
+    pub(crate) fn store(&self) -> Result<&X509StoreRef, ErrorStack> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let mut store = X509StoreBuilder::new()?;
+        for root in &self.certificates {
+            store.add_cert(root.clone())?;
+        }
+        store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
+        Ok(self.store.get_or_init(|| store.build()))
     }
 }
 

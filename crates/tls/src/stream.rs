@@ -26,6 +26,7 @@ use portcullis_pki::PresentedChain;
 
 use crate::{
     buffer::{Chunk, Output},
+    client::Renegotiation,
     offer::{self, Offer},
     server::{ClientRefused, clients},
     sys,
@@ -130,6 +131,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             match self.engine.do_handshake() {
                 Ok(()) => {
                     self.may_have_plaintext = true;
+                    let ssl = self.ssl();
+                    if !ssl.is_server() && ssl.selected_alpn_protocol() == Some(b"h2") {
+                        // RFC 9113, section 9.2.1.
+                        let ssl = sys::exclusive(&mut self.engine);
+                        sys::set_renegotiation(ssl, Renegotiation::Refused);
+                    }
                     let server_tls13 =
                         self.ssl().is_server() && self.ssl().version2() == Some(SslVersion::TLS1_3);
                     if !server_tls13 {
@@ -194,7 +201,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
                     }
                     Err(error) => match error.code() {
                         ErrorCode::ZERO_RETURN => return Poll::Ready(Ok(0)),
-                        ErrorCode::WANT_READ => self.may_have_plaintext = false,
+                        ErrorCode::WANT_READ => {
+                            self.may_have_plaintext = false;
+                            if sys::in_handshake(self.ssl()) {
+                                // Our part of another handshake.
+                                ready!(self.poll_send(cx))?;
+                            }
+                        }
                         _ => {
                             let _ = self.poll_send(cx);
                             return Poll::Ready(Err(into_io(error)));
@@ -221,7 +234,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             ready!(self.poll_send(cx))?;
         }
         let step = &bytes[..bytes.len().min(WRITE_STEP)];
-        Poll::Ready(self.engine.ssl_write(step).map_err(into_io))
+        loop {
+            match self.engine.ssl_write(step) {
+                Ok(n) => return Poll::Ready(Ok(n)),
+                // Another handshake comes first.
+                Err(error) if error.code() == ErrorCode::WANT_READ => {
+                    ready!(self.poll_send(cx))?;
+                    if ready!(self.poll_receive(cx))? == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                }
+                Err(error) => return Poll::Ready(Err(into_io(error))),
+            }
+        }
     }
 
     /// Encrypts all of a small piece (a head, a chunk size), however much waits already.

@@ -14,9 +14,11 @@ use openssl::{
     error::ErrorStack,
     pkey::{PKeyRef, Private},
     ssl::{Ssl, SslContextBuilder, SslContextRef, SslRef, SslStream},
-    x509::X509Ref,
+    x509::{X509Ref, X509VerifyResult, store::X509StoreRef},
 };
 use openssl_sys as ffi;
+
+use crate::client::Renegotiation;
 
 /// Whether the processor encrypts AES in hardware.
 pub(crate) fn has_aes_instructions() -> bool {
@@ -80,6 +82,41 @@ pub(crate) fn set_accepted_signatures(
             algorithms.len(),
         )
     })
+}
+
+/// Has a context verify with a store that others use as well.
+pub(crate) fn share_cert_store(
+    context: &mut SslContextBuilder,
+    store: &X509StoreRef,
+) -> Result<(), ErrorStack> {
+    // SAFETY: context and store are valid; the context takes a reference of its own. A store may be read
+    // by many at once, and nothing changes it any more.
+    check(unsafe { ffi::SSL_CTX_set1_verify_cert_store(context.as_ptr(), store.as_ptr()) })
+}
+
+/// What becomes of a HelloRequest on a connection.
+pub(crate) fn set_renegotiation(ssl: &mut SslRef, renegotiation: Renegotiation) {
+    let mode = match renegotiation {
+        Renegotiation::Ignored => ffi::ssl_renegotiate_mode_t_ssl_renegotiate_ignore,
+        Renegotiation::Refused => ffi::ssl_renegotiate_mode_t_ssl_renegotiate_never,
+        Renegotiation::Once => ffi::ssl_renegotiate_mode_t_ssl_renegotiate_once,
+        Renegotiation::Freely => ffi::ssl_renegotiate_mode_t_ssl_renegotiate_freely,
+    };
+    // SAFETY: a valid connection, borrowed mutably; the call sets a number, and lets go of what only
+    // handshakes need once there can be none.
+    unsafe { ffi::SSL_set_renegotiate_mode(ssl.as_ptr(), mode) };
+}
+
+/// Whether a handshake is under way.
+pub(crate) fn in_handshake(ssl: &SslRef) -> bool {
+    // SAFETY: a valid connection; the call reads its state.
+    unsafe { ffi::SSL_in_init(ssl.as_ptr()) == 1 }
+}
+
+/// The verdict on a certificate that its verifier, though nothing is wrong with it, will not have.
+pub(crate) fn certificate_rejected() -> X509VerifyResult {
+    // SAFETY: one of the library's own numbers.
+    unsafe { X509VerifyResult::from_raw(ffi::X509_V_ERR_CERT_REJECTED) }
 }
 
 /// How many tickets follow a handshake of TLS 1.3, and how long any ticket may be used

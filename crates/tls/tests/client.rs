@@ -9,8 +9,7 @@ use openssl::{
     asn1::Asn1Time,
     hash::MessageDigest,
     ssl::{
-        AlpnError, HandshakeError, Ssl, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion,
-        select_next_proto,
+        AlpnError, HandshakeError, SslContextBuilder, SslVerifyMode, SslVersion, select_next_proto,
     },
     x509::{
         X509,
@@ -19,73 +18,13 @@ use openssl::{
 };
 use portcullis_pki::make::{Algorithm, Pair, make_ca, make_server};
 use portcullis_tls::{
-    CipherList, ClientConfig, ClientSettings, Negotiated, Roots, Side, UpstreamTlsFailure,
-    Verification, VersionRange, client::ClientError,
+    CipherList, ClientConfig, ClientSettings, Negotiated, Roots, UpstreamTlsFailure, Verification,
+    VersionRange, client::ClientError,
 };
-use support::handshake;
+use support::upstream::{agreed, failure, flag, range, run, skipping, trusting, upstream};
 
 fn ca() -> Pair {
     make_ca("Upstream CA", Algorithm::P256, 30).unwrap()
-}
-
-fn range(min: u16, max: u16) -> VersionRange {
-    VersionRange::resolve(min, max, Side::Upstream).unwrap().0
-}
-
-fn settings(verification: Verification) -> ClientSettings {
-    ClientSettings {
-        versions: range(0, 0),
-        ciphers: CipherList::default(),
-        verification,
-        http2: false,
-    }
-}
-
-fn trusting(ca: &Pair) -> ClientSettings {
-    settings(Verification::Full(Arc::new(Roots::of(vec![
-        ca.certificate.clone(),
-    ]))))
-}
-
-fn skipping() -> ClientSettings {
-    settings(Verification::DangerousNone)
-}
-
-/// An upstream with this pair, TLS 1.2 and 1.3.
-fn upstream(pair: &Pair) -> SslContextBuilder {
-    let mut context = SslContextBuilder::new(SslMethod::tls()).unwrap();
-    context.set_certificate(&pair.certificate).unwrap();
-    context.set_private_key(&pair.key).unwrap();
-    context
-}
-
-fn run(
-    settings: ClientSettings,
-    upstream: SslContextBuilder,
-    host: &str,
-) -> (support::Outcome, support::Outcome) {
-    let client = ClientConfig::new(settings).unwrap().session(host).unwrap();
-    handshake(Ssl::new(&upstream.build()).unwrap(), client)
-}
-
-fn agreed(settings: ClientSettings, upstream: SslContextBuilder, host: &str) -> Negotiated {
-    let client = run(settings, upstream, host).1;
-    Negotiated::of(client.unwrap_or_else(|e| panic!("{}", e.error())).ssl())
-}
-
-fn failure(
-    settings: ClientSettings,
-    upstream: SslContextBuilder,
-    host: &str,
-) -> UpstreamTlsFailure {
-    let (_, client) = run(settings, upstream, host);
-    let failed = client.expect_err("a failure");
-    UpstreamTlsFailure::of(failed.error(), failed.ssl(), host, SystemTime::now()).unwrap()
-}
-
-fn flag(settings: ClientSettings, upstream: SslContextBuilder, host: &str) -> [&'static str; 2] {
-    let failure = failure(settings, upstream, host);
-    [failure.flag, failure.detail]
 }
 
 /// A certificate as no proper authority would make it.
@@ -360,7 +299,7 @@ fn an_alert_of_another_kind_is_reported_as_such() {
 
 #[test]
 fn no_roots_is_an_error_of_its_own() {
-    let none = settings(Verification::Full(Arc::new(Roots::of(Vec::new()))));
+    let none = ClientSettings::new(Verification::Full(Arc::new(Roots::of(Vec::new()))));
     let error = ClientConfig::new(none).unwrap_err();
     assert!(matches!(error, ClientError::NoRoots));
     let failure = UpstreamTlsFailure::of_setup(&error);

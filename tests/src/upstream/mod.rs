@@ -5,6 +5,7 @@
 
 pub mod http2;
 pub mod nginx;
+pub mod s_server;
 pub mod websocket;
 
 use std::{

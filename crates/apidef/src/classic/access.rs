@@ -96,29 +96,7 @@ fn plugins(root: &Node<'_, '_>, facts: &mut Facts) {
 }
 
 fn upstream(root: &Node<'_, '_>, facts: &mut Facts) {
-    let map = root.at("upstream_certificates");
-    let listed = map.text_members();
-    let in_use = !listed.is_empty() && !root.at("upstream_certificates_disabled").bool();
-    facts.protect(in_use, Protection::UpstreamCertificate);
-    for (host, reference) in listed.iter().filter(|_| in_use) {
-        facts.certificate(CertificateRole::UpstreamClient, host, reference);
-    }
-    let pins = root.at("pinned_public_keys");
-    let pinned = pins.text_members();
-    let in_use = !pinned.is_empty() && !root.at("certificate_pinning_disabled").bool();
-    facts.protect(in_use, Protection::UpstreamPins);
-    for (host, references) in pinned.iter().filter(|_| in_use) {
-        for reference in references.split(',').map(str::trim) {
-            facts.certificate(CertificateRole::Pin, host, reference);
-        }
-    }
     let proxy = root.at("proxy");
-    let transport = proxy.at("transport");
-    facts.protect(
-        transport.at("ssl_force_common_name_check").bool()
-            || transport.at("SSLForceCommonNameCheck").bool(),
-        Protection::UpstreamCommonName,
-    );
     facts.protect(
         root.at("request_signing").at("is_enabled").bool()
             || root.at("upstream_auth").at("enabled").bool(),

@@ -59,48 +59,6 @@ pub(crate) fn client_certificates(
 }
 
 fn upstream(upstream: &Node<'_, '_>, facts: &mut Facts) {
-    let mutual = upstream.at("mutualTLS");
-    let map = mutual.at("domainToCertificateMapping");
-    let mapped = map
-        .elements()
-        .filter(|e| !e.at("certificate").string().is_empty())
-        .count()
-        > 0;
-    facts.protect(
-        mutual.is_not_disabled() && mapped,
-        Protection::UpstreamCertificate,
-    );
-    for entry in map.elements().filter(|_| mutual.is_not_disabled()) {
-        let (host, reference) = (
-            entry.at("domain").string(),
-            entry.at("certificate").string(),
-        );
-        facts.certificate(CertificateRole::UpstreamClient, host, reference);
-    }
-    let pinning = upstream.at("certificatePinning");
-    let pins = pinning.at("domainToPublicKeysMapping");
-    let pinned = pins
-        .elements()
-        .flat_map(|e| e.at("publicKeys").strings())
-        .count()
-        > 0;
-    facts.protect(
-        pinning.is_not_disabled() && pinned,
-        Protection::UpstreamPins,
-    );
-    for entry in pins.elements().filter(|_| pinning.is_not_disabled()) {
-        let host = entry.at("domain").string();
-        for reference in entry.at("publicKeys").strings() {
-            facts.certificate(CertificateRole::Pin, host, &reference);
-        }
-    }
-    facts.protect(
-        upstream
-            .at("tlsTransport")
-            .at("forceCommonNameCheck")
-            .bool(),
-        Protection::UpstreamCommonName,
-    );
     let credentials = upstream.at("authentication");
     facts.protect(
         credentials.is_not_disabled() || credentials.at("requestSigning").is_not_disabled(),

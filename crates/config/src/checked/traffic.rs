@@ -301,6 +301,10 @@ pub struct Upstream {
     pub force_common_name_check: bool,
     /// The common-name check verifies the chain as well.
     pub strict_common_name: bool,
+    /// Pins take the place of other verification for the hosts they name.
+    pub pin_only: bool,
+    /// Authorities by host: references separated by commas.
+    pub authorities: Vec<(String, String)>,
     /// Idle connections per API; `None` means no limit.
     pub max_idle_connections: Option<usize>,
     /// Idle connections per API and upstream; `None` means the built-in number.
@@ -342,6 +346,8 @@ impl Upstream {
             },
             force_common_name_check: settings.bool("ssl_force_common_name_check"),
             strict_common_name: settings.bool("portcullis.strict_common_name"),
+            pin_only: settings.bool("portcullis.pin_only"),
+            authorities: settings.map("portcullis.upstream_ca"),
             max_idle_connections: settings.limit("max_idle_connections"),
             max_idle_connections_per_host: settings.limit("max_idle_connections_per_host"),
             max_connection_age: match u64::try_from(age) {

@@ -41,16 +41,28 @@ pub(super) const OWN: Section = Section {
             Kind::Bool,
             "false",
             "The common-name check of an upstream verifies the chain as well.",
-        )
-        .not_yet("the common-name check"),
+        ),
+        own(
+            "portcullis.pin_only",
+            "PIN_ONLY",
+            Kind::Bool,
+            "false",
+            "Pins take the place of all other verification for the hosts they name, as in Tyk; otherwise they come on top of it.",
+        ),
+        own(
+            "portcullis.upstream_ca",
+            "UPSTREAM_CA",
+            Kind::TextMap,
+            "{}",
+            "Authorities that verify upstreams, by host; several are separated by commas, and `system` stands for those of the operating system. Hosts without an entry are verified by the system's.",
+        ),
         own(
             "portcullis.proxy_ssl_renegotiation",
             "PROXY_SSL_RENEGOTIATION",
             Kind::Choice(&["never", "once", "freely"]),
             "\"never\"",
             "How often an upstream may renegotiate a TLS 1.2 connection.",
-        )
-        .not_yet("renegotiation; upstreams may never renegotiate"),
+        ),
         own(
             "portcullis.proxy_protocol",
             "PROXY_PROTOCOL",

@@ -41,8 +41,7 @@ pub(super) const SECURITY: Section = Section {
             Kind::TextMap,
             "{}",
             "Public keys an upstream must show, by host; several are separated by commas.",
-        )
-        .refused_until("pinning of upstream keys"),
+        ),
         tyk(
             "security.certificates.apis",
             "SECURITY_CERTIFICATES_API",
@@ -64,8 +63,7 @@ pub(super) const SECURITY: Section = Section {
             "{}",
             "Client certificates shown to upstreams, by host.",
         )
-        .also(&["security.certificate.upstream"])
-        .not_yet("client certificates towards upstreams"),
+        .also(&["security.certificate.upstream"]),
         tyk(
             "security.certificates.dashboard_api",
             "SECURITY_CERTIFICATES_DASHBOARD",

@@ -17,9 +17,8 @@ pub(super) const UPSTREAM: Section = Section {
         tyk("proxy_ssl_ciphers", "PROXYSSLCIPHERSUITES", Kind::TextList, "[]", "Cipher suites of TLS 1.2 towards upstreams; empty means the built-in choice.")
             .also(&["proxy.ssl_ciphers"]),
         tyk("proxy_ssl_disable_renegotiation", "PROXYSSLDISABLERENEGOTIATION", Kind::Bool, "false", "Forces `portcullis.proxy_ssl_renegotiation` to `never`.").also(&["proxy.ssl_disable_renegotiation"]),
-        tyk("ssl_force_common_name_check", "SSLFORCECOMMONNAMECHECK", Kind::Bool, "false", "An upstream's certificate must carry the host in its common name.")
-            .also(&["SSLForceCommonNameCheck"])
-            .refused_until("the common-name check"),
+        tyk("ssl_force_common_name_check", "SSLFORCECOMMONNAMECHECK", Kind::Bool, "false", "An upstream's certificate must carry the host in its common name. On direct connections that is all that is verified, unless `portcullis.strict_common_name` is set.")
+            .also(&["SSLForceCommonNameCheck"]),
         tyk("max_idle_connections", "MAXIDLECONNS", at_least(0), "0", "Idle upstream connections kept per API; 0 means no limit.").not_yet("a limit per API; `max_idle_connections_per_host` is the one in force"),
         tyk("max_idle_connections_per_host", "MAXIDLECONNSPERHOST", at_least(0), "0", "Idle connections each worker keeps to an upstream; 0 means 1000."),
         tyk("max_conn_time", "MAXCONNTIME", Kind::Seconds(ANY), "0", "Age at which upstream connections are replaced; 0 means never, less than 0 at every request."),

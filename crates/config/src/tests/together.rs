@@ -7,26 +7,6 @@ use crate::Renegotiation;
 use crate::load::load_in;
 
 #[test]
-fn a_protection_that_is_not_built_yet_keeps_the_gateway_from_starting() {
-    for text in [
-        r#"{"security": {"pinned_public_keys": {"*": "id"}}}"#,
-        r#"{"ssl_force_common_name_check": true}"#,
-    ] {
-        assert!(
-            Site::with(text)
-                .error()
-                .message
-                .contains("not available yet"),
-            "{text}"
-        );
-    }
-    assert_eq!(
-        Site::with(r#"{"ssl_force_common_name_check": false}"#).warnings(),
-        []
-    );
-}
-
-#[test]
 fn a_key_without_effect_yet_is_reported_once_for_its_feature() {
     let site = Site::with(
         r#"{"policies": {"policy_connection_string": "http://d", "allow_explicit_policy_id": true},

@@ -14,11 +14,11 @@ use std::{
 
 use openssl::{sha::Sha256, x509::X509};
 use portcullis_apidef::{Api, ClientMatch, ClientRules};
-use portcullis_pki::{Fingerprint, Reference};
+use portcullis_pki::Fingerprint;
 use portcullis_policy::{AllowListBuilder, Deciding, Demand, Handshakes, Treatment};
 use portcullis_tls::{ClientCertificate, ClientTrust, Manner, Policies, Policy, policy::Announced};
 
-use super::{BuildError, Builder, Finding, error, warning};
+use super::{BuildError, Builder, Finding, error, told, warning};
 use crate::{
     certificates::{Failure, ListedCertificates},
     clients::{ClientList, Watched},
@@ -405,14 +405,6 @@ impl Vouching {
             client_certificate,
             partition,
         })
-    }
-}
-
-/// A reference as it may be said.
-fn told(reference: &str) -> &str {
-    match Reference::classify(reference) {
-        Reference::Inline(_) => "inline PEM",
-        _ => reference,
     }
 }
 

@@ -1,21 +1,33 @@
 //! Where requests go: endpoints made once and shared by every API that means the same.
+//!
+//! Invariant: two endpoints are the same only where connections to them may serve each other's requests.
+//! Whatever a connection was made with, a certificate that is shown included, is part of what tells them
+//! apart.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use portcullis_apidef::{Scheme, Target, Upstream, UpstreamTls};
+use portcullis_apidef::{Api, Scheme, Target};
 use portcullis_config::GatewayConfig;
+use portcullis_pki::Fingerprint;
 use portcullis_tls::{
-    CipherList, ClientConfig, ClientSettings, Identity, Roots, Verification, VersionRange,
+    CipherList, ClientConfig, ClientSettings, Roots, UpstreamTlsFailure, Verification, VersionRange,
 };
 
 use super::{
+    BuildError, Finding,
+    by_host::{ByHost, References},
     hop_identity::HopIdentity,
     hops::{HopTlsSettings, Hops},
+    upstream_settings::{ApiUpstream, Wanted},
 };
 use crate::{
+    certificates::StoreAccess,
     proxy::{
         dial::Way,
-        pool::{Endpoint, Http2Use},
+        pool::{Endpoint, EndpointTls, Http2Use},
     },
     snapshot::{EndpointKey, Numbers, WayKey},
 };
@@ -23,90 +35,179 @@ use crate::{
 /// Idle connections kept to an upstream when `max_idle_connections_per_host` is not set.
 const KEEP: usize = 1000;
 
-/// Every endpoint there ever was, so that one that comes back finds its connections.
+/// Endpoints, and what they are made of.
 pub(super) struct Endpoints {
-    config: Arc<GatewayConfig>,
-    roots: Arc<Roots>,
+    pub(super) config: Arc<GatewayConfig>,
+    pub(super) gateway: ByHost,
+    pub(super) references: References,
+    /// The operating system's authorities.
+    pub(super) system: Arc<Roots>,
+    /// Authorities that upstreams are verified with: whether the system's are among them, and the others.
+    pub(super) roots: HashMap<(bool, Vec<Fingerprint>), Arc<Roots>>,
+    /// By the digest of their settings; made once for all endpoints that have the same.
+    clients: HashMap<[u8; 32], ClientConfig>,
     numbers: Numbers,
     hops: Hops,
-    held: HashMap<EndpointKey, Arc<Endpoint>>,
+    held: HashMap<EndpointKey, Held>,
+}
+
+struct Held {
+    endpoint: Arc<Endpoint>,
+    used: bool,
 }
 
 impl Endpoints {
     /// None yet.
-    pub(super) fn new(config: Arc<GatewayConfig>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`BuildError`] for hosts in the configuration that are none.
+    pub(super) fn new(
+        config: Arc<GatewayConfig>,
+        store: Option<StoreAccess>,
+    ) -> Result<Self, BuildError> {
+        let (gateway, problems) = ByHost::of_gateway(&config);
+        if !problems.is_empty() {
+            return Err(BuildError { problems });
+        }
+        Ok(Self {
+            references: References::new(&config, store),
             config,
-            roots: Arc::new(Roots::of_system()),
+            gateway,
+            system: Arc::new(Roots::of_system()),
+            roots: HashMap::new(),
+            clients: HashMap::new(),
             numbers: Numbers::default(),
             hops: Hops::new(),
             held: HashMap::new(),
-        }
+        })
+    }
+
+    /// A build begins: whatever the gateway's maps name is read anew where it may have changed.
+    pub(super) fn begin(&mut self) {
+        self.references.ask_again();
+        self.references.prepare(&self.gateway);
+    }
+
+    /// A build is over: forgets what it did not use.
+    pub(super) fn end(&mut self) {
+        self.held.retain(|_, held| std::mem::take(&mut held.used));
+        let endpoints = self.held.values();
+        let digests: HashSet<[u8; 32]> = endpoints
+            .filter_map(|held| held.endpoint.tls.digest())
+            .collect();
+        self.clients.retain(|digest, _| digests.contains(digest));
+        self.roots.retain(|_, roots| Arc::strong_count(roots) > 1);
+        self.references.forget_unused();
+    }
+
+    /// Numbers of the endpoints of the last build.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.held.values().map(|held| held.endpoint.id)
+    }
+
+    /// What an API says of its upstreams.
+    ///
+    /// # Errors
+    /// Why it cannot be enforced as written.
+    pub(super) fn of_api<'a>(&mut self, api: &'a Api) -> Result<ApiUpstream<'a>, String> {
+        let maps =
+            ByHost::of_api(&api.upstream.tls).map_err(|wrong| format!("upstream TLS: {wrong}"))?;
+        self.references.prepare(&maps);
+        let place = format!("API {}", api.id);
+        Ok(ApiUpstream {
+            place,
+            upstream: &api.upstream,
+            maps,
+        })
     }
 
     /// The endpoint of a target of an API.
     ///
     /// # Errors
-    /// When its TLS settings leave nothing to speak.
+    /// Why the API cannot be enforced as written.
     pub(super) fn of(
         &mut self,
         target: &Target,
-        upstream: &Upstream,
+        api: &ApiUpstream<'_>,
         identity: &Result<HopIdentity, Arc<str>>,
+        findings: &mut Vec<Finding>,
     ) -> Result<Arc<Endpoint>, String> {
         let mut hops = std::mem::take(&mut self.hops);
-        let way = hops.way(target, upstream, identity, |hop| self.hop_client(hop));
+        let way = hops.way(target, api.upstream, identity, |hop| self.of_hop(hop));
         self.hops = hops;
-        let (way, key) = way?;
+        let way = way?;
         let http2 = match target.scheme {
             Scheme::H2c => Http2Use::Always,
             Scheme::Https if self.config.upstream.enable_http2 => Http2Use::Negotiated,
             _ => Http2Use::Never,
         };
-        self.speaking(http2, target, &upstream.tls, (way, key))
+        let settings = match target.scheme {
+            Scheme::Https | Scheme::Tls => Some(self.settings(
+                target,
+                api,
+                Wanted {
+                    http2: http2 == Http2Use::Negotiated,
+                    proxied: matches!(way.0, Way::Tunnelled(_)),
+                },
+                findings,
+            )?),
+            Scheme::Http | Scheme::H2c | Scheme::Tcp | Scheme::Loop => None,
+        };
+        Ok(self.speaking(http2, target, settings.as_ref(), way))
     }
 
     fn speaking(
         &mut self,
         http2: Http2Use,
         target: &Target,
-        tls: &UpstreamTls,
+        settings: Option<&Result<ClientSettings, UpstreamTlsFailure>>,
         (way, way_key): (Way, WayKey),
-    ) -> Result<Arc<Endpoint>, String> {
-        let encrypted = matches!(target.scheme, Scheme::Https | Scheme::Tls);
+    ) -> Arc<Endpoint> {
+        let tls = match settings {
+            None => EndpointTls::Clear,
+            Some(Err(failure)) => EndpointTls::Unready(failure.clone()),
+            Some(Ok(settings)) => self.client(settings),
+        };
         let key = EndpointKey {
             scheme: target.scheme,
             http2,
             authority: target.authority.clone(),
             host: target.host.clone(),
             port: target.port,
-            tls: encrypted.then(|| tls.clone()),
+            tls: tls.key(),
             way: way_key.clone(),
         };
-        if let Some(endpoint) = self.held.get(&key) {
-            return Ok(endpoint.clone());
-        }
-        let client = encrypted
-            .then(|| self.client(tls, http2 == Http2Use::Negotiated))
-            .transpose()?;
+        let without_http2 = || {
+            let plain = |settings| ClientSettings {
+                http2: false,
+                ..settings
+            };
+            settings.map(|settings| settings.clone().map(plain))
+        };
         let switching = match (&way, way_key, http2) {
             (Way::Forwarded(hop), WayKey::Forwarded(number), _) => {
                 let tunnel = (Way::Tunnelled(hop.clone()), WayKey::Tunnelled(number));
-                Some(self.speaking(Http2Use::Never, target, tls, tunnel)?)
+                let settings = without_http2();
+                Some(self.speaking(Http2Use::Never, target, settings.as_ref(), tunnel))
             }
             (_, way_key, Http2Use::Negotiated) => {
                 let same = (way.clone(), way_key);
-                Some(self.speaking(Http2Use::Never, target, tls, same)?)
+                let settings = without_http2();
+                Some(self.speaking(Http2Use::Never, target, settings.as_ref(), same))
             }
             (_, _, Http2Use::Never | Http2Use::Always) => None,
         };
+        if let Some(held) = self.held.get_mut(&key) {
+            held.used = true;
+            return held.endpoint.clone();
+        }
         let upstream = &self.config.upstream;
         let endpoint = Arc::new(Endpoint {
             id: self.numbers.endpoint(&key),
             host: target.host.as_str().into(),
             port: target.port,
             authority: target.authority.as_str().into(),
-            tls: client,
+            tls,
             http2,
             way,
             switching,
@@ -114,36 +215,34 @@ impl Endpoints {
             keep: upstream.max_idle_connections_per_host.unwrap_or(KEEP),
             max_age: upstream.max_connection_age,
         });
-        self.held.insert(key, endpoint.clone());
-        Ok(endpoint)
-    }
-
-    /// The client side of TLS for an API.
-    fn client(&self, tls: &UpstreamTls, http2: bool) -> Result<ClientConfig, String> {
-        let settings = self.settings(tls, http2, &self.roots)?;
-        ClientConfig::new(settings).map_err(|error| format!("upstream TLS: {error}"))
-    }
-
-    /// The client side of TLS towards a proxy.
-    fn hop_client(&self, hop: &HopTlsSettings) -> Result<ClientConfig, String> {
-        let roots = hop.identity.authorities.as_ref().unwrap_or(&self.roots);
-        let settings = self.settings(&hop.tls, false, roots)?;
-        let identity = match &hop.identity.certificate {
-            Some(pair) => Identity::One(pair.clone()),
-            None => Identity::None,
+        let held = Held {
+            endpoint: endpoint.clone(),
+            used: true,
         };
-        ClientConfig::with_identity(settings, identity)
-            .map_err(|error| format!("TLS with the proxy: {error}"))
+        self.held.insert(key, held);
+        endpoint
     }
 
-    /// An API's own settings over the gateway's.
-    fn settings(
-        &self,
-        tls: &UpstreamTls,
-        http2: bool,
-        roots: &Arc<Roots>,
-    ) -> Result<ClientSettings, String> {
-        let gateway = &self.config.upstream;
+    /// The client side of TLS with these settings.
+    fn client(&mut self, settings: &ClientSettings) -> EndpointTls {
+        let digest = settings.digest();
+        if let Some(client) = self.clients.get(&digest) {
+            return EndpointTls::Client(client.clone(), digest);
+        }
+        match ClientConfig::new(settings.clone()) {
+            Ok(client) => {
+                self.clients.insert(digest, client.clone());
+                EndpointTls::Client(client, digest)
+            }
+            Err(failure) => EndpointTls::Unready(UpstreamTlsFailure::of_setup(&failure)),
+        }
+    }
+
+    /// The client side of TLS towards a proxy: what an API says of versions, suites and verification over the
+    /// gateway's settings. A proxy is shown no certificate that is meant for upstreams, and pins and common
+    /// names are not asked of it (outbound sheet 6).
+    fn of_hop(&self, hop: &HopTlsSettings) -> Result<ClientConfig, String> {
+        let (gateway, tls) = (&self.config.upstream, &hop.tls);
         let range = |min: Option<u16>, max: Option<u16>| (min.unwrap_or(0), max.unwrap_or(0));
         let versions = VersionRange::for_api(
             range(gateway.tls.min_version, gateway.tls.max_version),
@@ -160,13 +259,15 @@ impl Endpoints {
         let verification = if gateway.insecure_skip_verify || tls.insecure_skip_verify {
             Verification::DangerousNone
         } else {
-            Verification::Full(roots.clone())
+            let named = hop.identity.authorities.as_ref();
+            Verification::Full(named.unwrap_or(&self.system).clone())
         };
-        Ok(ClientSettings {
+        ClientConfig::new(ClientSettings {
             versions,
             ciphers,
-            verification,
-            http2,
+            identity: hop.identity.certificate.clone(),
+            ..ClientSettings::new(verification)
         })
+        .map_err(|error| format!("TLS with the proxy: {error}"))
     }
 }

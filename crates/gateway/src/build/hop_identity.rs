@@ -12,7 +12,7 @@ use portcullis_apidef::Api;
 use portcullis_pki::{CertifiedKey, Reference};
 use portcullis_tls::Roots;
 
-use super::{Builder, Finding, error, warning};
+use super::{Finding, endpoints::Endpoints, error, warning};
 use crate::certificates::{Content, Failure, Found};
 
 /// Who the gateway is to a proxy, and who vouches for the proxy.
@@ -43,7 +43,7 @@ impl PartialEq for HopIdentity {
     }
 }
 
-impl Builder {
+impl Endpoints {
     /// What an API says of TLS with its proxy, read. What only the certificate store could tell is left out
     /// where nobody looks into it, and nothing is connected to.
     ///
@@ -58,9 +58,8 @@ impl Builder {
         let place = format!("API {}", api.id);
         let mut identity = HopIdentity::default();
         if let Some(reference) = proxy.certificate.as_ref().map(|text| text.reveal()) {
-            self.certificates.prepare([reference].into_iter());
-            let found = self.certificates.of_reference(reference);
-            self.shown_to_proxies.insert(found.number);
+            self.references.identities.prepare([reference].into_iter());
+            let found = self.references.identities.of_reference(reference);
             let looked = found.failure != Some(Failure::StoreClosed);
             let certificate = usable(&place, "certificate", reference, found, findings);
             if looked {
@@ -70,11 +69,11 @@ impl Builder {
         }
         if !proxy.authorities.is_empty() {
             let references = proxy.authorities.iter().map(String::as_str);
-            self.listed.prepare(references.clone());
+            self.references.authorities.prepare(references.clone());
             let mut certificates: Vec<X509> = Vec::new();
             let mut looked = true;
             for reference in references {
-                let found = self.listed.of_reference(reference);
+                let found = self.references.authorities.of_reference(reference);
                 looked &= found.failure != Some(Failure::StoreClosed);
                 if let Some(listed) = usable(&place, "ca", reference, found, findings) {
                     certificates.extend(listed.as_slice().iter().cloned());

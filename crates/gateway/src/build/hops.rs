@@ -59,7 +59,9 @@ impl HopTlsSettings {
             tls: UpstreamTls {
                 min_version: proxy.min_version.or(tls.min_version),
                 max_version: proxy.max_version.or(tls.max_version),
-                ..tls.clone()
+                insecure_skip_verify: tls.insecure_skip_verify,
+                ciphers: tls.ciphers.clone(),
+                ..UpstreamTls::default()
             },
             server_name: proxy.server_name.clone(),
             identity: identity.clone(),

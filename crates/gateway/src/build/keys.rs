@@ -20,7 +20,24 @@ pub(super) fn refusal(config: &GatewayConfig) -> Option<Finding> {
 }
 
 /// What could be better.
-pub(super) fn advice(config: &GatewayConfig) -> Option<Finding> {
+pub(super) fn advice(config: &GatewayConfig) -> impl Iterator<Item = Finding> {
+    hashes(config).into_iter().chain(verification(config))
+}
+
+/// Upstreams that nobody verifies.
+fn verification(config: &GatewayConfig) -> Option<Finding> {
+    config.upstream.insecure_skip_verify.then(|| {
+        warning(
+            "proxy_ssl_insecure_skip_verify",
+            "any certificate of any upstream is accepted, so whoever sits in between can read and change \
+             everything; name authorities in portcullis.upstream_ca instead"
+                .to_owned(),
+        )
+    })
+}
+
+/// Keys that are stored under names somebody else's could have.
+fn hashes(config: &GatewayConfig) -> Option<Finding> {
     let identity = &config.identity;
     let weak = matches!(
         identity.hash_key_function.as_deref(),

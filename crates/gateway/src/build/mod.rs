@@ -9,6 +9,7 @@
 //! - A certificate that was usable stays in use when its file turns bad; the error says so.
 //! - Building changes nothing that is being served.
 
+mod by_host;
 mod clients;
 mod endpoints;
 mod explained;
@@ -17,6 +18,7 @@ mod hops;
 mod keys;
 mod serving;
 mod tls_settings;
+mod upstream_settings;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -26,7 +28,7 @@ use std::{
 
 use portcullis_apidef::{Api, Authentication, DefinitionFile, Protocol, Rate, Scheme};
 use portcullis_config::GatewayConfig;
-use portcullis_pki::CertifiedKey;
+use portcullis_pki::{CertifiedKey, Reference};
 use portcullis_policy::{
     Answer, Candidate, ExplainedRoute, Quarantined, RouteOptions, RouteTable, TcpTable,
     path_pattern, port_protocols,
@@ -43,12 +45,13 @@ pub use self::{
 use crate::{
     access::{jwt::Verifier, window::Window},
     certificates::{Certificates, ListedCertificates, StoreAccess},
-    clients::ClientList,
+    clients::{ClientList, InUse, Watched},
     control::QuarantineEntry,
     definitions::UnreadableFile,
     events::Handlers,
     observe::Registry,
     policies::LoadedPolicies,
+    proxy::pool::{Endpoint, EndpointTls},
     snapshot::{ApiRate, HttpService, OpenPath, PathTimeout, Port, RunningApi, Service, Snapshot},
 };
 
@@ -98,6 +101,8 @@ pub struct Built {
     pub closed: Vec<String>,
     /// APIs that are served.
     pub served: usize,
+    /// APIs that are served and accept any certificate of their upstreams.
+    pub unverified: usize,
     /// References to entries of the certificate store that cannot be used.
     pub unreadable: usize,
 }
@@ -116,9 +121,9 @@ pub struct Builder {
     /// Allow lists by API; the Control API's has no name.
     lists: HashMap<String, Arc<ClientList>>,
     control_list: Option<Arc<ClientList>>,
+    /// What APIs show their upstreams; the same value as long as it is the same.
+    shown: HashMap<String, Arc<InUse>>,
     servers: HashMap<u16, Served>,
-    /// Numbers of certificates that are shown to proxies.
-    shown_to_proxies: HashSet<usize>,
     /// The last known place of each file, so that a file that turns bad keeps it.
     places: HashMap<String, Arc<Quarantined>>,
     /// What the TLS settings made us say; said with every build.
@@ -157,19 +162,19 @@ impl Builder {
         findings.extend(keys::advice(&config));
         let passphrase = config.key_passphrase().clone();
         let listed = Certificates::new(passphrase.clone(), config.base.clone(), store.clone());
-        let certificates = Certificates::new(passphrase, config.base.clone(), store);
+        let certificates = Certificates::new(passphrase, config.base.clone(), store.clone());
         Ok(Self {
             registry,
             tickets,
             versions,
             ciphers,
-            endpoints: Endpoints::new(config.clone()),
+            endpoints: Endpoints::new(config.clone(), store)?,
             certificates,
             listed,
             lists: HashMap::new(),
             control_list: None,
+            shown: HashMap::new(),
             servers: HashMap::new(),
-            shown_to_proxies: HashSet::new(),
             places: HashMap::new(),
             settled: findings,
             explains: false,
@@ -180,6 +185,13 @@ impl Builder {
             rates: HashMap::new(),
             config,
         })
+    }
+
+    /// References to entries of the certificate store that cannot be used.
+    fn unreadable(&self) -> usize {
+        self.certificates.unreadable()
+            + self.listed.unreadable()
+            + self.endpoints.references.unreadable()
     }
 
     /// The same builder, which also says what each host and listen path does.
@@ -203,7 +215,9 @@ impl Builder {
 
     /// True when a certificate file has changed since the last build.
     pub fn certificates_changed(&self) -> bool {
-        self.certificates.have_changed() || self.listed.have_changed()
+        self.certificates.have_changed()
+            || self.listed.have_changed()
+            || self.endpoints.references.have_changed()
     }
 
     /// Builds the snapshot of these definitions.
@@ -220,7 +234,7 @@ impl Builder {
         findings.extend(self.policies.findings.iter().cloned());
         self.certificates.ask_again();
         self.listed.ask_again();
-        self.shown_to_proxies.clear();
+        self.endpoints.begin();
         self.control_list = self.control_list(&mut findings)?;
         let mut quarantine = Vec::new();
         let default = if config.server.use_ssl {
@@ -383,8 +397,10 @@ impl Builder {
         self.listed.forget_unused();
         self.verifiers
             .retain(|owner, _| running.contains_key(owner));
+        self.endpoints.end();
         self.lists
             .retain(|owner, _| owner.is_empty() || running.contains_key(owner));
+        self.shown.retain(|id, _| running.contains_key(id));
         self.generation += 1;
         let served = running.values().filter(|api| api.api.active).count();
         let snapshot = Snapshot {
@@ -392,7 +408,19 @@ impl Builder {
             ports,
             policies: self.policies.set.clone(),
             control_list: self.control_list.clone(),
+            endpoints: Arc::new(self.endpoints.numbers().collect()),
         };
+        let is_unverified = |api: &&Arc<RunningApi>| {
+            let tls = &api.api.upstream.tls;
+            let encrypted = api
+                .endpoints
+                .iter()
+                .any(|endpoint| endpoint.tls.is_encrypted());
+            api.api.active
+                && encrypted
+                && (config.upstream.insecure_skip_verify || tls.insecure_skip_verify)
+        };
+        let unverified = running.values().filter(is_unverified).count();
         let is_closed = |api: &&Arc<RunningApi>| {
             let list = api.clients.as_ref();
             api.api.active && list.is_some_and(|list| list.allow_list().is_empty())
@@ -408,7 +436,8 @@ impl Builder {
             quarantine,
             routes,
             served,
-            unreadable: self.certificates.unreadable() + self.listed.unreadable(),
+            unverified,
+            unreadable: self.unreadable(),
         })
     }
 
@@ -532,6 +561,30 @@ impl Builder {
         Ok(Some(verifier))
     }
 
+    /// The certificates shown to an API's upstreams, where their ends are watched (outbound sheet 11).
+    fn shown(&mut self, api: &Api, endpoints: &[Arc<Endpoint>]) -> Option<Arc<InUse>> {
+        let identity = |endpoint: &Arc<Endpoint>| match &endpoint.tls {
+            EndpointTls::Client(client, _) => client.settings().identity.clone(),
+            EndpointTls::Clear | EndpointTls::Unready(_) => None,
+        };
+        let identities = endpoints.iter().filter_map(identity);
+        let mut watched: Vec<Watched> = identities
+            .map(|identity| Watched::of_facts(identity.facts()))
+            .collect();
+        watched.dedup();
+        if watched.is_empty() || api.upstream.tls.certificates_disabled {
+            self.shown.remove(&api.id);
+            return None;
+        }
+        let before = self.shown.get(&api.id);
+        if let Some(before) = before.filter(|before| before.watched() == watched) {
+            return Some(before.clone());
+        }
+        let shown = Arc::new(InUse::new(watched));
+        self.shown.insert(api.id.clone(), shown.clone());
+        Some(shown)
+    }
+
     /// An API ready to run, or why it must not.
     fn run(&mut self, api: &Api, findings: &mut Vec<Finding>) -> Result<Arc<RunningApi>, String> {
         if !api.protections.is_empty() {
@@ -549,7 +602,9 @@ impl Builder {
                     .into(),
             );
         }
-        let hop_identity = self.hop_identity(api, findings);
+        let upstream = self.endpoints.of_api(api)?;
+        let hop_identity = self.endpoints.hop_identity(api, findings);
+        let mut found = Vec::new();
         let mut endpoints = Vec::with_capacity(api.upstream.targets.len());
         for target in &api.upstream.targets {
             match (target.scheme, raw) {
@@ -563,7 +618,12 @@ impl Builder {
                         target.authority
                     ));
                 }
-                _ => endpoints.push(self.endpoints.of(target, &api.upstream, &hop_identity)?),
+                _ => {
+                    let endpoint =
+                        self.endpoints
+                            .of(target, &upstream, &hop_identity, &mut found)?;
+                    endpoints.push(endpoint);
+                }
             }
         }
         findings.extend(hops::remarks(api, &endpoints));
@@ -585,18 +645,34 @@ impl Builder {
             .iter()
             .map(open_path)
             .collect::<Result<_, _>>()?;
+        // Each once, however many targets there are.
+        let mut seen = HashSet::new();
+        findings.extend(
+            found
+                .into_iter()
+                .filter(|finding| seen.insert(finding.to_string())),
+        );
         let slot = self.registry.slot(&api.id);
         Ok(Arc::new(RunningApi {
             api: Arc::new(api.clone()),
             slot,
-            endpoints,
             timeouts,
             open_paths,
             rate: api.limits.rate.map(|rate| self.api_rate(api, rate)),
             clients: self.client_list(api, findings)?,
             tokens: self.verifier(api, findings)?,
+            shown: self.shown(api, &endpoints),
+            endpoints,
             events: Handlers::prepare(api, &self.config.base, findings),
         }))
+    }
+}
+
+/// A reference as it may be said.
+pub(crate) fn told(reference: &str) -> &str {
+    match Reference::classify(reference) {
+        Reference::Inline(_) => "inline PEM",
+        _ => reference,
     }
 }
 

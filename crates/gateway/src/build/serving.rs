@@ -43,8 +43,8 @@ pub struct Update {
     pub servers: Vec<(u16, ServerConfig)>,
     /// References whose certificate is another.
     pub changed: usize,
-    /// Certificates that lists name, or that are shown to proxies, are others, or came, or went: a reload takes
-    /// them in.
+    /// Certificates that lists name or that upstreams have to do with are others, or came, or went: a
+    /// reload takes them in.
     pub lists_changed: bool,
     /// References to entries of the certificate store that cannot be used.
     pub unreadable: usize,
@@ -147,9 +147,8 @@ impl Builder {
     pub fn update_certificates(&mut self, entries: &[(String, Option<Bytes>)]) -> Option<Update> {
         let mut changed = self.certificates.update(entries);
         changed.sort_unstable();
-        let to_proxies = |number: &usize| self.shown_to_proxies.contains(number);
         let lists_changed =
-            !self.listed.update(entries).is_empty() || changed.iter().any(to_proxies);
+            !self.listed.update(entries).is_empty() | self.endpoints.references.update(entries);
         let mut findings = Vec::new();
         for (id, _) in entries {
             if let Some(failure) = self.certificates.failure(id) {
@@ -186,7 +185,7 @@ impl Builder {
             servers,
             changed: changed.len(),
             lists_changed,
-            unreadable: self.certificates.unreadable() + self.listed.unreadable(),
+            unreadable: self.unreadable(),
             findings,
         })
     }
@@ -195,6 +194,7 @@ impl Builder {
     pub fn stored_references(&self) -> Vec<StoredReference> {
         let mut stored = self.certificates.stored();
         stored.extend(self.listed.stored());
+        stored.extend(self.endpoints.references.stored());
         stored.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         stored.dedup_by(|one, other| one.id == other.id);
         stored
@@ -202,15 +202,20 @@ impl Builder {
 
     /// True when certificates are left out or not up to date because the store gave no answer.
     pub fn waits_for_store(&self) -> bool {
-        self.certificates.away().is_some() || self.listed.away().is_some()
+        self.certificates.away().is_some()
+            || self.listed.away().is_some()
+            || self.endpoints.references.away().is_some()
     }
 
     /// What there is to say when the store gave no answer.
     pub(super) fn store_away(&self) -> Option<Finding> {
-        let (failure, waiting) = match (self.certificates.away(), self.listed.away()) {
-            (Some((failure, served)), Some((_, listed))) => (failure, served + listed),
-            (one, other) => one.or(other)?,
-        };
+        let away = [
+            self.certificates.away(),
+            self.listed.away(),
+            self.endpoints.references.away(),
+        ];
+        let waiting: usize = away.iter().flatten().map(|(_, waiting)| waiting).sum();
+        let (failure, _) = away.into_iter().flatten().next()?;
         let message = format!(
             "{failure}; {waiting} references to certificates wait for it: what was read before stays in \
              use, the rest is left out until it answers"

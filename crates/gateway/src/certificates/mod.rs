@@ -10,6 +10,7 @@
 //! - What enters service is usable for what it is read for ([`Content`]).
 
 mod content;
+mod pinned;
 mod store;
 
 use std::{
@@ -29,6 +30,7 @@ use slab::Slab;
 use self::store::Answer;
 pub use self::{
     content::{Content, ListedCertificates},
+    pinned::PinnedKey,
     store::StoreAccess,
 };
 

@@ -42,9 +42,10 @@ pub enum Value {
 }
 
 impl Event {
-    /// What there is to tell of a client's certificate at a time; `None` for one that is good for longer
-    /// than `threshold` days.
-    pub fn of_client(
+    /// What there is to tell of a certificate at a time; `None` for one that is good for longer than
+    /// `threshold` days.
+    pub fn of(
+        role: &'static str,
         certificate: &Watched,
         api_id: &str,
         threshold: u32,
@@ -74,7 +75,7 @@ impl Event {
             name: name.clone(),
             not_after: certificate.not_after,
             days: i64::try_from(days).unwrap_or(i64::MAX),
-            role: "client",
+            role,
             api_id: api_id.to_owned(),
             at: now,
         })
@@ -200,7 +201,7 @@ mod tests {
             name: "client".to_owned(),
             not_after: NOW + seconds,
         };
-        Event::of_client(&certificate, "a", threshold, NOW)
+        Event::of("client", &certificate, "a", threshold, NOW)
     }
 
     /// IN-99

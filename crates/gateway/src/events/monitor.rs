@@ -1,8 +1,9 @@
-//! Looks at the certificates of allow lists that are in use, and tells of those that end soon or have
-//! ended.
+//! Looks at the certificates of allow lists that are in use, and at those shown to upstreams, and tells of
+//! those that end soon or have ended.
 //!
 //! A request that meets a list sets the list's flag; whether it passes does not matter, and every entry of
-//! the list counts, not the client's alone. The lists whose flag is set are looked at when a snapshot comes
+//! the list counts, not the client's alone. A request that goes to an upstream sets the flag of what its API
+//! shows to upstreams. The lists whose flag is set are looked at when a snapshot comes
 //! into force and every [`EVERY`]; each certificate once, for the API that comes first: one with handlers
 //! before one without, then by id.
 //!
@@ -22,7 +23,7 @@ use tokio::{sync::Notify, time::MissedTickBehavior};
 
 use super::{Deliveries, Event, Handlers, cooldown::Cooldowns};
 use crate::{
-    clients::{ClientList, unix_now},
+    clients::{ClientList, InUse, Watched, unix_now},
     live::Live,
     snapshot::{RunningApi, Service, Snapshot},
 };
@@ -39,11 +40,42 @@ pub struct ExpiryMonitor {
     away: bool,
 }
 
-/// A list that a request met since it was last looked at.
-struct InUse {
+/// Certificates that a request met since they were last looked at.
+struct Met {
     api_id: String,
     handlers: Arc<Handlers>,
-    list: Arc<ClientList>,
+    certificates: Certificates,
+}
+
+/// What they are for.
+enum Certificates {
+    /// They let clients in.
+    List(Arc<ClientList>),
+    /// They are shown to upstreams.
+    Shown(Arc<InUse>),
+}
+
+impl Certificates {
+    fn role(&self) -> &'static str {
+        match self {
+            Self::List(_) => "client",
+            Self::Shown(_) => "upstream",
+        }
+    }
+
+    fn watched(&self) -> &[Watched] {
+        match self {
+            Self::List(list) => list.watched(),
+            Self::Shown(shown) => shown.watched(),
+        }
+    }
+
+    fn note_use(&self) {
+        match self {
+            Self::List(list) => list.note_use(),
+            Self::Shown(shown) => shown.note_use(),
+        }
+    }
 }
 
 impl ExpiryMonitor {
@@ -70,7 +102,7 @@ impl ExpiryMonitor {
         every: Duration,
         loaded: Arc<Notify>,
         now: impl Fn() -> i64,
-        in_use: impl Fn() -> Vec<InUse>,
+        in_use: impl Fn() -> Vec<Met>,
     ) {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -84,12 +116,13 @@ impl ExpiryMonitor {
     }
 
     /// Looks at lists at a time.
-    async fn look(&mut self, in_use: Vec<InUse>, now: i64) {
+    async fn look(&mut self, in_use: Vec<Met>, now: i64) {
         let mut seen = HashSet::new();
         let mut lists = in_use.iter();
         while let Some(entry) = lists.next() {
-            for certificate in entry.list.watched() {
-                let event = Event::of_client(certificate, &entry.api_id, self.threshold, now);
+            for certificate in entry.certificates.watched() {
+                let role = entry.certificates.role();
+                let event = Event::of(role, certificate, &entry.api_id, self.threshold, now);
                 let Some(event) = event else { continue };
                 if !seen.insert(certificate.fingerprint) {
                     continue;
@@ -97,8 +130,10 @@ impl ExpiryMonitor {
                 let looked = self.consider(certificate.fingerprint, event, entry, now);
                 if let Err(error) = looked.await {
                     self.postpone(&error);
-                    entry.list.note_use();
-                    lists.by_ref().for_each(|entry| entry.list.note_use());
+                    entry.certificates.note_use();
+                    lists
+                        .by_ref()
+                        .for_each(|entry| entry.certificates.note_use());
                     return;
                 }
             }
@@ -111,7 +146,7 @@ impl ExpiryMonitor {
         &mut self,
         id: Fingerprint,
         event: Event,
-        entry: &InUse,
+        entry: &Met,
         now: i64,
     ) -> Result<(), StoreError> {
         if self.cooldowns.was_checked(id, now).await? {
@@ -145,19 +180,23 @@ impl ExpiryMonitor {
     }
 }
 
-/// The lists that requests have met since this was last asked, in the order in which APIs count.
-fn in_use(snapshot: &Snapshot) -> Vec<InUse> {
+/// What requests have met since this was last asked, in the order in which APIs count.
+fn in_use(snapshot: &Snapshot) -> Vec<Met> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     let mut take = |running: &Arc<RunningApi>| {
-        let Some(list) = &running.clients else { return };
-        if seen.insert(Arc::as_ptr(running)) && list.take_use() {
-            found.push(InUse {
-                api_id: running.api.id.clone(),
-                handlers: running.events.clone(),
-                list: list.clone(),
-            });
+        if !seen.insert(Arc::as_ptr(running)) {
+            return;
         }
+        let list = running.clients.iter().filter(|list| list.take_use());
+        let list = list.map(|list| Certificates::List(list.clone()));
+        let shown = running.shown.iter().filter(|shown| shown.take_use());
+        let shown = shown.map(|shown| Certificates::Shown(shown.clone()));
+        found.extend(list.chain(shown).map(|certificates| Met {
+            api_id: running.api.id.clone(),
+            handlers: running.events.clone(),
+            certificates,
+        }));
     };
     for port in snapshot.ports.values() {
         match &*port.service {
@@ -184,7 +223,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        clients::Watched,
         observe::Registry,
         services::{Service, services_on},
     };
@@ -229,7 +267,7 @@ mod tests {
             self.look(vec![in_use_of(api, list)]).await;
         }
 
-        async fn look(&mut self, in_use: Vec<InUse>) {
+        async fn look(&mut self, in_use: Vec<Met>) {
             self.monitor.look(in_use, self.now).await;
         }
 
@@ -248,11 +286,11 @@ mod tests {
         }
     }
 
-    fn in_use_of(api: &str, list: &Arc<ClientList>) -> InUse {
-        InUse {
+    fn in_use_of(api: &str, list: &Arc<ClientList>) -> Met {
+        Met {
             api_id: api.to_owned(),
             handlers: log_handlers(api),
-            list: list.clone(),
+            certificates: Certificates::List(list.clone()),
         }
     }
 

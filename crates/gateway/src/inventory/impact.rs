@@ -39,7 +39,9 @@ pub enum Effect {
     OtherCertificate,
     /// A client that was let in no longer is.
     ClientRefused,
-    /// Upstreams or services no longer learn who calls.
+    /// Requests to upstreams are not made.
+    RequestsFail,
+    /// Services no longer learn who calls.
     CallsUnauthenticated,
     /// Servers that were trusted no longer are.
     ServerRefused,
@@ -82,8 +84,8 @@ fn others(known: &Known) -> Vec<Loss> {
                 "clients it stands for can no longer use the Control API",
             ),
             Role::UpstreamClient => (
-                Effect::CallsUnauthenticated,
-                "upstreams are called without this client certificate",
+                Effect::RequestsFail,
+                "requests to upstreams that are shown it fail",
             ),
             Role::ServiceClient => (
                 Effect::CallsUnauthenticated,

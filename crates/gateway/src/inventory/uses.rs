@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, path::Path};
 
-use portcullis_apidef::{Api, CertificateRole};
+use portcullis_apidef::{Api, CertificateRole, SYSTEM_AUTHORITIES};
 use portcullis_config::GatewayConfig;
 use serde::Serialize;
 
@@ -184,6 +184,13 @@ pub(super) fn all(config: &GatewayConfig, loaded: &LoadedSet) -> Vec<Named> {
             found.reference(reference, Role::Pin, key, Some(host));
         }
     }
+    for (host, list) in &config.upstream.authorities {
+        let named = list.split(',').map(str::trim);
+        for reference in named.filter(|reference| *reference != SYSTEM_AUTHORITIES) {
+            let key = "portcullis.upstream_ca";
+            found.reference(reference, Role::Trust, key, Some(host));
+        }
+    }
     let stores = [
         ("storage", &config.storage),
         ("cache_storage", &config.cache_storage),
@@ -220,6 +227,7 @@ fn of_api(found: &mut Collected, api: &Api) {
             CertificateRole::AllowList => (Role::AllowList, "client_certificates"),
             CertificateRole::UpstreamClient => (Role::UpstreamClient, "upstream_certificates"),
             CertificateRole::Pin => (Role::Pin, "pinned_public_keys"),
+            CertificateRole::UpstreamAuthority => (Role::Trust, "upstream_ca"),
         };
         // A pin may list several keys. Inline PEM has no comma.
         for reference in named.reference.split(',') {

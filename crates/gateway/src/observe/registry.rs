@@ -45,6 +45,7 @@ struct Apis {
 struct State {
     loaded: usize,
     quarantined: usize,
+    unverified: usize,
     unreadable_certificates: usize,
     /// Certificates in use that are not served.
     other_certificates: Vec<CertificateExpiry>,
@@ -127,6 +128,11 @@ impl Registry {
     pub fn set_loaded(&self, generation: u64, apis: usize, quarantined: usize) {
         let mut state = lock(&self.state);
         (state.generation, state.loaded, state.quarantined) = (generation, apis, quarantined);
+    }
+
+    /// Says how many APIs accept any certificate of their upstreams.
+    pub fn set_unverified(&self, apis: usize) {
+        lock(&self.state).unverified = apis;
     }
 
     /// Counts a reload and how long it took.
@@ -252,6 +258,12 @@ impl Registry {
             "gauge",
             "APIs that cannot be enforced as written and answer 503.",
             state.quarantined,
+        );
+        page.single(
+            "portcullis_apis_upstream_unverified",
+            "gauge",
+            "APIs that accept any certificate of their upstreams.",
+            state.unverified,
         );
         page.single(
             "portcullis_config_generation",

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     hop::{Hop, HopError},
-    pool::Endpoint,
+    pool::{Endpoint, EndpointTls},
 };
 use crate::{timers::Timers, transport::Transport};
 
@@ -88,6 +88,9 @@ pub enum ConnectError {
     /// The TLS handshake failed.
     #[error("TLS handshake with upstream: {0}")]
     Tls(UpstreamTlsFailure),
+    /// There can be no TLS handshake, because of our own side.
+    #[error("no connection to upstream: {0}")]
+    Unready(UpstreamTlsFailure),
     /// The connection ended in the handshake.
     #[error("connection ended during the handshake: {0}")]
     Ended(io::Error),
@@ -107,10 +110,13 @@ pub enum ConnectError {
 /// # Errors
 /// [`ConnectError`].
 pub async fn dial(endpoint: &Endpoint, timers: &Rc<Timers>) -> Result<Transport, ConnectError> {
+    if let EndpointTls::Unready(failure) = &endpoint.tls {
+        return Err(ConnectError::Unready(failure.clone()));
+    }
     match &endpoint.way {
         Way::Direct => {
             let socket = connect(&endpoint.host, endpoint.port, endpoint.dial, timers).await?;
-            match &endpoint.tls {
+            match endpoint.tls.client() {
                 None => Ok(Transport::plain(socket, Chunk::new())),
                 Some(tls) => secure(tls, &endpoint.host, socket, timers)
                     .await

@@ -98,7 +98,7 @@ fn of_connecting(error: &ConnectError) -> Verdict {
         ConnectError::DialTimeout(_) | ConnectError::HandshakeTimeout(_) => {
             problem(ResponseFlag::RequestTimeout)
         }
-        ConnectError::Tls(failure) => {
+        ConnectError::Tls(failure) | ConnectError::Unready(failure) => {
             problem(ResponseFlag::of_detail(failure.detail).unwrap_or(ResponseFlag::UpstreamError))
         }
         ConnectError::Connect { source, .. } | ConnectError::Ended(source) => {

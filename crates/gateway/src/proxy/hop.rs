@@ -166,7 +166,7 @@ impl Hop {
             .unwrap_or(Err(HopFailure::Silent))
             .map_err(|cause| self.failed(cause))?;
         let host = &endpoint.host;
-        Ok(match (leg, &endpoint.tls) {
+        Ok(match (leg, endpoint.tls.client()) {
             (Leg::Plain(socket), None) => Transport::plain(socket, Chunk::new()),
             (Leg::Tls(stream), None) => Transport::Tls(stream),
             (Leg::Plain(socket), Some(tls)) => {
@@ -356,7 +356,11 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
-    use crate::proxy::{dial::Way, failure::Outage, pool::Http2Use};
+    use crate::proxy::{
+        dial::Way,
+        failure::Outage,
+        pool::{EndpointTls, Http2Use},
+    };
 
     fn on_worker<T>(work: impl AsyncFnOnce(Rc<Timers>) -> T) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -377,7 +381,7 @@ mod tests {
             host: "::1".into(),
             port: 443,
             authority: "[::1]".into(),
-            tls: None,
+            tls: EndpointTls::Clear,
             http2: Http2Use::Never,
             way: Way::Direct,
             switching: None,

@@ -64,6 +64,9 @@ pub async fn forward<C: Client>(
     record: &mut Record,
     deadline: &mut Deadline,
 ) -> Forwarded {
+    if let Some(shown) = &job.api.shown {
+        shown.note_use();
+    }
     let pool = worker.pool(job.endpoint.id);
     let start = record.start();
     record.forwarding(job);

@@ -277,7 +277,7 @@ pub fn plan(
         } else {
             ClientIdentity::default()
         },
-        scheme: if endpoint.tls.is_some() {
+        scheme: if endpoint.tls.is_encrypted() {
             "https"
         } else {
             "http"

@@ -8,7 +8,7 @@
 //!   dropped unseen by any request.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use portcullis_tls::client::ClientConfig;
+use portcullis_tls::{client::ClientConfig, failure::UpstreamTlsFailure};
 
 use super::{
     dial::{ConnectError, Way, dial},
@@ -44,8 +44,8 @@ pub struct Endpoint {
     pub port: u16,
     /// `Host` value for requests.
     pub authority: Box<str>,
-    /// TLS towards it, `None` for clear text.
-    pub tls: Option<ClientConfig>,
+    /// TLS towards it.
+    pub tls: EndpointTls,
     /// HTTP/2 towards it.
     pub http2: Http2Use,
     /// How to get there.
@@ -59,6 +59,60 @@ pub struct Endpoint {
     pub keep: usize,
     /// Age beyond which a connection is not used again, `None` for no bound.
     pub max_age: Option<Duration>,
+}
+
+/// TLS towards an endpoint.
+#[derive(Debug)]
+pub enum EndpointTls {
+    /// None: clear text.
+    Clear,
+    /// With these settings, and their digest.
+    Client(ClientConfig, [u8; 32]),
+    /// It should be spoken, and cannot: every connection fails for this reason.
+    Unready(UpstreamTlsFailure),
+}
+
+impl EndpointTls {
+    /// Nothing is sent in clear text.
+    pub fn is_encrypted(&self) -> bool {
+        !matches!(self, Self::Clear)
+    }
+
+    /// What it is spoken with, where it is and can be.
+    pub fn client(&self) -> Option<&ClientConfig> {
+        match self {
+            Self::Client(client, _) => Some(client),
+            Self::Clear | Self::Unready(_) => None,
+        }
+    }
+
+    /// The digest of the settings.
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Client(_, digest) => Some(*digest),
+            Self::Clear | Self::Unready(_) => None,
+        }
+    }
+
+    /// What makes it differ from others.
+    pub fn key(&self) -> TlsKey {
+        match self {
+            Self::Clear => TlsKey::Clear,
+            Self::Client(_, digest) => TlsKey::Client(*digest),
+            Self::Unready(failure) => TlsKey::Unready(failure.message.as_str().into()),
+        }
+    }
+}
+
+/// What makes TLS towards two endpoints the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TlsKey {
+    /// There is none.
+    Clear,
+    /// The digest of its settings.
+    Client([u8; 32]),
+    /// Why there can be none.
+    Unready(Box<str>),
 }
 
 /// Whether an endpoint speaks HTTP/2.
@@ -85,6 +139,8 @@ pub enum Connection {
 pub struct Pool {
     http1: RefCell<Vec<Idle>>,
     http2: RefCell<Option<SendRequest<Bytes>>>,
+    /// No snapshot in force leads here any more.
+    retired: Cell<bool>,
 }
 
 struct Idle {
@@ -121,7 +177,7 @@ impl Pool {
         now: Instant,
     ) {
         let mut idle = self.http1.borrow_mut();
-        if idle.len() < endpoint.keep {
+        if idle.len() < endpoint.keep && !self.retired.get() {
             idle.push(Idle {
                 upstream,
                 made,
@@ -133,6 +189,15 @@ impl Pool {
     /// Forgets the HTTP/2 connection, which no longer takes requests.
     pub fn forget_http2(&self) {
         self.http2.borrow_mut().take();
+    }
+
+    /// Keeps nothing from here on, or does again. What is under way is finished.
+    pub fn retire(&self, retired: bool) {
+        self.retired.set(retired);
+        if retired {
+            self.http1.borrow_mut().clear();
+            self.forget_http2();
+        }
     }
 
     /// Closes what has been idle too long.
@@ -169,7 +234,9 @@ impl Pool {
                     tracing::debug!(%error, "upstream HTTP/2 connection ended");
                 }
             });
-            self.http2.borrow_mut().replace(place.clone());
+            if !self.retired.get() {
+                self.http2.borrow_mut().replace(place.clone());
+            }
             return Ok(Connection::Http2(place));
         }
         Ok(Connection::Http1(

@@ -106,7 +106,7 @@ impl Record {
         self.api = Some(job.api.clone());
         self.session(job.session.as_ref());
         if let Some(texts) = &mut self.texts {
-            let scheme = if job.endpoint.tls.is_some() {
+            let scheme = if job.endpoint.tls.is_encrypted() {
                 "https"
             } else {
                 "http"

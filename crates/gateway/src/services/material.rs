@@ -21,9 +21,7 @@ use portcullis_pki::{
     reference::load_bundle,
 };
 use portcullis_store::Certificates;
-use portcullis_tls::{
-    CipherList, ClientConfig, ClientSettings, Identity, Roots, Verification, VersionRange,
-};
+use portcullis_tls::{ClientConfig, ClientSettings, Identity, Roots, Verification, VersionRange};
 
 use super::settings::{IdentitySource, Tls, TrustSource};
 use crate::certificates::with_causes;
@@ -139,9 +137,7 @@ fn client(
 ) -> Result<ClientConfig, String> {
     let settings = ClientSettings {
         versions,
-        ciphers: CipherList::default(),
-        verification: verification.clone(),
-        http2: false,
+        ..ClientSettings::new(verification.clone())
     };
     ClientConfig::with_identity(settings, identity).map_err(|error| with_causes(&error))
 }

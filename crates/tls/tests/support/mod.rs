@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod upstream;
+
 use std::{
     os::unix::net::UnixStream,
     sync::{Arc, Mutex},

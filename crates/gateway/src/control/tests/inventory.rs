@@ -202,5 +202,5 @@ async fn what_definitions_name_for_clients_and_upstreams_is_listed_too() {
         .iter()
         .map(|loss| &loss["effect"])
         .collect();
-    assert_eq!(effects, ["client_refused", "calls_unauthenticated"]);
+    assert_eq!(effects, ["client_refused", "requests_fail"]);
 }
