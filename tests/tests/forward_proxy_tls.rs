@@ -1,6 +1,11 @@
 //! Forward proxies behind TLS, and TLS through forward proxies: each hop has its own trust, and tells its own
 //! failures.
 
+use openssl::{
+    nid::Nid,
+    ssl::{SslAcceptorBuilder, SslVerifyMode},
+    x509::X509,
+};
 use portcullis_pki::make::{Algorithm, make_ca, make_server};
 use portcullis_tests::{
     certs,
@@ -9,7 +14,7 @@ use portcullis_tests::{
     mtls, raw,
     squid::Squid,
     upstream::{
-        Upstream, acceptor, echo,
+        Talk, Upstream, acceptor, echo,
         http2::{self, Http2Upstream},
         ok,
         websocket::WebSocketEcho,
@@ -270,4 +275,81 @@ fn what_a_proxy_is_to_be_shown_is_never_left_out_and_its_authorities_are_never_o
     .start();
     assert_failed(&gateway, "TLM", "tls_hostname_mismatch", "proxy");
     assert_eq!(upstream.connections(), 0);
+}
+
+/// Whom a server's peer showed itself as.
+fn shown(talk: &Talk) -> String {
+    let name = |certificate: &X509| {
+        let mut entries = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
+        let text = entries.next().expect("a common name").data().to_string();
+        text.expect("text")
+    };
+    talk.session()
+        .peer_certificate()
+        .as_ref()
+        .map_or("nobody".to_owned(), name)
+}
+
+/// Settings of a server that asks for certificates of the tests' CA and takes none as well.
+fn asking() -> SslAcceptorBuilder {
+    let mut asking = acceptor(certs::localhost());
+    asking.set_verify(SslVerifyMode::PEER);
+    let store = asking.cert_store_mut();
+    store
+        .add_cert(certs::ca().certificate.clone())
+        .expect("an authority");
+    asking
+}
+
+/// OUT-101.
+#[test]
+fn a_mapped_certificate_is_shown_to_the_target_behind_a_proxy() {
+    let upstream = Upstream::start_tls(asking().build(), |talk| {
+        while talk.request().is_some() {
+            let name = shown(talk);
+            talk.answer(&name);
+        }
+    });
+    let client = mtls::issued(certs::ca(), "gateway");
+    for squid in [
+        Squid::start(),
+        Squid::builder().tls(certs::localhost()).start(),
+    ] {
+        let definition = with(
+            by(&squid.url(), &secure_url(&upstream)),
+            json!({"upstream_certificates": {"localhost": "client.pem"}}),
+        );
+        let gateway = trusting(&definition)
+            .file("client.pem", &certs::bundle(&client))
+            .start();
+        assert_eq!(ask(&gateway).text(), "gateway");
+    }
+}
+
+/// OUT-102: with a tunnel, and with a request that is forwarded.
+#[test]
+fn a_certificate_that_is_mapped_for_every_host_is_not_shown_to_a_proxy() {
+    let proxy = Upstream::start_tls(asking().build(), |talk| {
+        while let Some(request) = talk.request() {
+            let name = shown(talk);
+            if request.start.starts_with("CONNECT ") {
+                return talk.send(format!("HTTP/1.1 403 came as {name}\r\n\r\n"));
+            }
+            talk.answer(&name);
+        }
+    });
+    let client = mtls::issued(certs::ca(), "gateway");
+    let to = |target: &str| {
+        let definition = with(
+            by(&secure_url(&proxy), target),
+            json!({"upstream_certificates": {"*": "client.pem"}}),
+        );
+        trusting(&definition)
+            .file("client.pem", &certs::bundle(&client))
+            .start()
+    };
+    assert_eq!(ask(&to("http://upstream.test/")).text(), "nobody");
+    let gateway = to("https://upstream.test/");
+    assert_eq!(ask(&gateway).status(), 500);
+    gateway.wait_log("came as nobody (403 from proxy");
 }
