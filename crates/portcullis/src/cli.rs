@@ -64,9 +64,12 @@ pub enum Command {
         whether the chain passes it and by which alert it would not, which API the path reaches and \
         whether its list lets the client pass. It decides by the code of a running gateway. The \
         certificate store is not looked into: ids of it count as unknown.\n\n\
+        With --api or --upstream it connects to an upstream as the gateway would, hop by hop: proxy, \
+        certificate shown, versions, suite, the upstream's certificate and why it is trusted or not. No \
+        request is sent.\n\n\
         With --connect it looks at a live server: versions, suite, group, certificates and their \
         verification, ALPN, resumption, and whether it asks for a client certificate.\n\n\
-        Exits 0 when the client passes, or the server is good; 1 when not, or when it cannot be said."
+        Exits 0 when the client passes, or server and upstream are good; 1 when not, or when it cannot be said."
     )]
     Doctor(DoctorArguments),
     /// Makes, reads and checks certificates, and manages those in the store of a gateway
@@ -126,7 +129,7 @@ pub struct DoctorArguments {
     #[arg(long, value_name = "FILE")]
     pub conf: Option<PathBuf>,
     /// The name the client asks for
-    #[arg(long, value_name = "NAME", required_unless_present = "connect")]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["connect", "api", "upstream"])]
     pub host: Option<String>,
     /// The path it asks for
     #[arg(long, value_name = "PATH", default_value = "/")]
@@ -140,6 +143,12 @@ pub struct DoctorArguments {
     /// Its private key, unless it is in the same file
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
+    /// Connects to the upstreams of this API instead, as the gateway would
+    #[arg(long, value_name = "ID", conflicts_with_all = ["host", "path", "port", "cert", "connect", "upstream"])]
+    pub api: Option<String>,
+    /// Connects to this URL instead, as the gateway would for an API that says nothing more
+    #[arg(long, value_name = "URL", conflicts_with_all = ["host", "path", "port", "cert", "connect"])]
+    pub upstream: Option<String>,
     /// Looks at a live server instead
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["conf", "host", "path", "port"])]
     pub connect: Option<String>,

@@ -1,7 +1,9 @@
-//! `portcullis doctor`: what would become of a client, or what a live server does, in plain words.
+//! `portcullis doctor`: what would become of a client, what a live server does, or how an upstream is
+//! reached, in plain words.
 
 mod live;
 mod offline;
+mod upstream;
 
 use std::{io::Write, path::Path, sync::Arc};
 
@@ -37,9 +39,10 @@ pub fn run(arguments: &DoctorArguments) -> Result<Exit, Failure> {
         Some(path) => Some(Identity::read(path, arguments.key.as_deref())?),
         None => None,
     };
-    let mut diagnosis = match &arguments.connect {
-        Some(server) => live::examine(arguments, server, client.as_ref())?,
-        None => offline::examine(arguments, client.as_ref())?,
+    let mut diagnosis = match (&arguments.connect, upstream::destination(arguments)) {
+        (Some(server), _) => live::examine(arguments, server, client.as_ref())?,
+        (None, Some(destination)) => upstream::examine(arguments, destination)?,
+        (None, None) => offline::examine(arguments, client.as_ref())?,
     };
     if let Some(client) = &client {
         client.told(&mut diagnosis);
