@@ -82,6 +82,30 @@ impl ClientMatch {
     }
 }
 
+/// As it is written; of inline PEM only that it is some.
+impl std::fmt::Display for ClientMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hex = |f: &mut std::fmt::Formatter<'_>, kind: &str, bytes: &[u8; 32]| {
+            f.write_str(kind)?;
+            bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        };
+        match self {
+            Self::Certificate(digest) => hex(f, "sha256:", digest),
+            Self::Key(digest) => hex(f, "spki:", digest),
+            Self::Authority(reference) if reference.0.contains("-----BEGIN") => {
+                f.write_str("ca:(inline PEM)")
+            }
+            Self::Authority(reference) => write!(f, "ca:{}", reference.0),
+            Self::Dns(name) => write!(f, "dns:{name}"),
+            Self::DnsBelow(parent) => write!(f, "dns:*{parent}"),
+            Self::Uri(uri) => write!(f, "uri:{uri}"),
+            Self::UriBelow(start) => write!(f, "uri:{start}*"),
+            Self::Email(address) => write!(f, "email:{address}"),
+            Self::Subject(subject) => write!(f, "dn:{subject}"),
+        }
+    }
+}
+
 const KINDS: &str =
     "sha256:<hex>, spki:<hex or base64>, ca:<reference>, dns:, uri:, email: or dn: and a name";
 

@@ -5,12 +5,14 @@
 
 use std::{fmt::Display, io::Write};
 
+use portcullis_apidef::ClientRule;
 use portcullis_config::Severity;
 use portcullis_gateway::{ExplainedPort, Report};
 use portcullis_policy::{Demand, ExplainedRoute};
 use portcullis_store::Inspection;
 
 use crate::{
+    cert::when,
     cli::CheckArguments,
     configuration,
     exit::{Exit, Failure},
@@ -198,6 +200,9 @@ fn client_certificates(ports: &[ExplainedPort]) -> String {
             for api in &domain.apis {
                 let (path, name, id) = (&api.path, &api.name, &api.id);
                 text.push_str(&format!("  {path}  {name} ({id}): {}\n", api.enforced));
+                for rule in &api.rules {
+                    text.push_str(&format!("    {}\n", entry(rule)));
+                }
             }
             for weakness in &domain.weakened {
                 text.push_str(&format!("  weakened: {weakness}\n"));
@@ -210,9 +215,43 @@ fn client_certificates(ports: &[ExplainedPort]) -> String {
     }
 }
 
+/// A typed entry of an allow list, with its time and what it is there for.
+fn entry(rule: &ClientRule) -> String {
+    let mut text = rule.who.to_string();
+    if let Some(from) = rule.not_before {
+        text += &format!(", from {}", when::show(from));
+    }
+    if let Some(to) = rule.not_after {
+        text += &format!(", until {}", when::show(to));
+        if to < when::now() {
+            text += ", WHICH IS OVER";
+        }
+    }
+    if !rule.note.is_empty() {
+        text += &format!(": {}", rule.note);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
+    use portcullis_apidef::ClientMatch;
+
     use super::*;
+
+    #[test]
+    fn a_typed_entry_is_shown_as_it_is_written() {
+        let rule = ClientRule {
+            who: ClientMatch::DnsBelow(".example.com".to_owned()),
+            not_before: Some(0),
+            not_after: Some(86_400),
+            note: "the old fleet".to_owned(),
+        };
+        assert_eq!(
+            entry(&rule),
+            "dns:*.example.com, from 1970-01-01T00:00:00Z, until 1970-01-02T00:00:00Z, WHICH IS OVER: the old fleet"
+        );
+    }
     use portcullis_apidef::Protocol;
     use portcullis_policy::ExplainedAnswer;
 

@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use portcullis_apidef::{Api, ClientMatch};
+use portcullis_apidef::{Api, ClientMatch, ClientRule};
 use portcullis_pki::{Fingerprint, PresentedChain, Reference};
 use portcullis_policy::{AllowListBuilder, Deciding, Demand, Domain, Handshakes, Treatment};
 use portcullis_tls::{ClientCertificate, ServerConfig};
@@ -58,6 +58,8 @@ pub struct ExplainedApi {
     pub enforced: String,
     /// Its list lets nobody pass.
     pub closed: bool,
+    /// The typed entries of its list.
+    pub rules: Vec<ClientRule>,
 }
 
 /// How the entries of a list, one by one, take a client.
@@ -289,6 +291,7 @@ fn explain_api(running: &RunningApi) -> ExplainedApi {
         path: api.listen_path.clone(),
         enforced,
         closed: list.is_some_and(|list| list.is_empty()),
+        rules: api.client_rules.entries.clone(),
     }
 }
 
