@@ -29,7 +29,10 @@ async fn a_key_is_created_with_a_token_nobody_can_guess() {
     let digits = token.strip_prefix('1').expect("the organisation first");
     // Digits that begin with the organisation carry it already, as in Tyk.
     assert!(matches!(digits.len(), 31 | 32), "{token}");
-    assert!(digits.bytes().all(|digit| digit.is_ascii_hexdigit()), "{token}");
+    assert!(
+        digits.bytes().all(|digit| digit.is_ascii_hexdigit()),
+        "{token}"
+    );
     let stored = node.entry(&format!("apikey-{token}")).await.unwrap();
     assert_eq!(
         (&stored["rate"], &stored["access_rights"]),
