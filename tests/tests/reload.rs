@@ -217,11 +217,6 @@ fn a_definition_that_asks_for_a_protection_that_is_not_built_is_quarantined_by_i
             "alternatives between authentication methods",
         ),
         (
-            "jwt",
-            json!({"use_keyless": false, "enable_jwt": true}),
-            "JWT authentication",
-        ),
-        (
             "dynamic",
             json!({"use_keyless": false, "use_basic_auth": true, "auth": {"use_certificate": true}}),
             "Certificate Auth without the token method",
