@@ -237,8 +237,10 @@ impl Drop for Squid {
         let _ = self.process.kill();
         let _ = self.process.wait();
         // It had no time to do this itself, and would have taken seconds.
-        for part in ["metadata", "queues", "readers"] {
-            let _ = fs::remove_file(format!("/dev/shm/{}-cf__{part}.shm", self.name));
+        let shared = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+        let prefix = format!("{}-", self.name);
+        for part in shared.filter(|part| part.file_name().to_string_lossy().starts_with(&prefix)) {
+            let _ = fs::remove_file(part.path());
         }
     }
 }
