@@ -19,6 +19,7 @@ pub mod program;
 pub mod raw;
 pub mod receiver;
 pub mod redis;
+pub mod revoker;
 pub mod squid;
 pub mod store_steps;
 pub mod tls;

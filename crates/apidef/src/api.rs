@@ -14,6 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::authentication::{Authentication, Limits, SessionLifetime};
+use crate::client_crls::ClientCrls;
 use crate::client_rules::ClientRules;
 use crate::events::EventHandler;
 use crate::session::SecretText;
@@ -65,6 +66,8 @@ pub struct Api {
     pub client_certificates: Option<Vec<String>>,
     /// Typed entries of that list.
     pub client_rules: ClientRules,
+    /// Lists of certificates that their issuers have revoked.
+    pub client_crls: ClientCrls,
     /// What the upstream is told of the certificate of a client that passed.
     pub client_identity: ClientIdentity,
     /// Who is told what happens to it.
@@ -109,6 +112,7 @@ impl fmt::Debug for Api {
                 &self.client_certificates.as_ref().map(Vec::len),
             )
             .field("client_rules", &self.client_rules)
+            .field("client_crls", &self.client_crls)
             .field("client_identity", &self.client_identity)
             .field("event_handlers", &self.event_handlers)
             .field("authentication", &self.authentication)

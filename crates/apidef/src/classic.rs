@@ -87,6 +87,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         do_not_track: root.at("do_not_track").bool(),
         client_certificates,
         client_rules: client_rules.unwrap_or_default(),
+        client_crls: crate::client_crls::read(&ours),
         client_identity: crate::ours::client_identity(&ours),
         event_handlers: crate::events::classic(root),
         authentication,

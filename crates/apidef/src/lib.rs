@@ -26,6 +26,7 @@
 mod api;
 mod authentication;
 mod classic;
+mod client_crls;
 mod client_rules;
 pub mod control;
 mod document;
@@ -53,6 +54,7 @@ pub use api::*;
 pub use authentication::{
     Authentication, Basic, Identity, Limits, Methods, Places, Rate, SessionLifetime,
 };
+pub use client_crls::{ClientCrls, CrlMode};
 pub use client_rules::{CertificateReference, ClientMatch, ClientRule, ClientRules};
 pub use document::{Document, Format, ParsedDefinition, parse_classic, parse_oas};
 pub use events::{EventAction, EventHandler, EventKind, Webhook, WebhookMethod};

@@ -100,6 +100,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
             .bool_or(true),
         client_certificates,
         client_rules: client_rules.unwrap_or_default(),
+        client_crls: crate::client_crls::read(&ours),
         client_identity: crate::ours::client_identity(&ours),
         event_handlers: crate::events::oas(&server),
         authentication,

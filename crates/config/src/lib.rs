@@ -39,7 +39,7 @@ mod value;
 
 pub use causes::causes;
 pub use checked::{
-    Bridge, Control, Dashboard, Definitions, DnsMonitor, ExpiryMonitor, ExternalProxies,
+    Bridge, Control, CrlMode, Dashboard, Definitions, DnsMonitor, ExpiryMonitor, ExternalProxies,
     ExternalService, ExternalServices, GatewayConfig, Identity, Listen, LogFormat, LogLevel, Logs,
     MutualTls, PolicySource, Redis, Renegotiation, Security, Server, Signals, TlsKeys,
     TrafficLimits, Upstream,

@@ -16,15 +16,20 @@ use std::{
 
 use openssl::x509::X509;
 use portcullis_apidef::ClientIdentity;
-use portcullis_pki::{CertificateFacts, Fingerprint, PresentedChain};
+use portcullis_pki::{CertificateFacts, Fingerprint, PresentedChain, Refusal, Revocation};
 use portcullis_policy::{AllowList, NotAllowed};
 
-use crate::{access::certificate::Leaf, proxy::identity::Told};
+use crate::{
+    access::certificate::Leaf,
+    proxy::{identity::Told, view::Peer},
+    snapshot::RunningApi,
+};
 
 /// The certificate a client presented, on the worker that serves its connection.
 pub struct Client {
     chain: Arc<PresentedChain>,
     memory: RefCell<Option<Verdict>>,
+    known: RefCell<Option<Known>>,
     told: Told,
 }
 
@@ -34,6 +39,15 @@ struct Verdict {
     from: i64,
     until: i64,
     outcome: Result<(), NotAllowed>,
+}
+
+/// What revocation lists said of it where no allow list asks them.
+struct Known {
+    /// Of the lists.
+    digest: [u8; 32],
+    from: i64,
+    until: i64,
+    outcome: Result<(), Refusal>,
 }
 
 /// The allow list of an API.
@@ -146,6 +160,12 @@ pub enum Barred {
     /// The entry that lists it has not begun.
     #[error("Certificate is not allowed yet")]
     EntryAhead,
+    /// It, or an authority above it, was revoked.
+    #[error("Certificate has been revoked")]
+    Revoked(Refusal),
+    /// Whether it was revoked cannot be told.
+    #[error("Certificate revocation status is unknown")]
+    RevocationUnknown(Refusal),
     /// No entry lets it pass.
     #[error("Certificate with SHA256 {0} not allowed")]
     NotAllowed(Fingerprint),
@@ -211,6 +231,7 @@ impl Client {
         Self {
             chain,
             memory: RefCell::new(None),
+            known: RefCell::new(None),
             told: Told::default(),
         }
     }
@@ -267,9 +288,58 @@ impl Client {
         };
         outcome.map_err(|refused| Barred::by(&refused, &self.chain))
     }
+
+    /// Whether no revocation list has this certificate, whoever is trusted (Certificate Auth).
+    ///
+    /// # Errors
+    /// [`Barred::Revoked`] and [`Barred::RevocationUnknown`].
+    pub fn is_unrevoked(&self, revocation: &Revocation) -> Result<(), Barred> {
+        if revocation.is_empty() {
+            return Ok(());
+        }
+        let (now, digest) = (unix_now(), revocation.digest());
+        let mut memory = self.known.borrow_mut();
+        let known = memory
+            .as_ref()
+            .filter(|known| known.digest == digest && (known.from..=known.until).contains(&now));
+        let outcome = match known {
+            Some(known) => known.outcome.clone(),
+            None => {
+                let said = revocation.leaf(&self.chain, std::iter::empty(), now);
+                let until = *said.as_ref().unwrap_or(&now);
+                let outcome = said.map(drop);
+                *memory = Some(Known {
+                    digest,
+                    from: now,
+                    until,
+                    outcome: outcome.clone(),
+                });
+                outcome
+            }
+        };
+        outcome.map_err(Barred::revoked)
+    }
 }
 
 impl Barred {
+    /// What a refusal by revocation lists is called.
+    #[must_use]
+    pub fn revoked(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Revoked { .. } => Self::Revoked(refusal),
+            _ => Self::RevocationUnknown(refusal),
+        }
+    }
+
+    /// What is noted of it: names and reasons that the client is not told.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Revoked(refusal) | Self::RevocationUnknown(refusal) => refusal.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// What a refusal by a list is called.
     #[must_use]
     pub fn by(refused: &NotAllowed, chain: &PresentedChain) -> Self {
@@ -278,8 +348,26 @@ impl Barred {
             NotAllowed::NotYetValid => Self::NotYetValid,
             NotAllowed::EntryOver => Self::EntryOver,
             NotAllowed::EntryAhead => Self::EntryAhead,
+            NotAllowed::Revoked(refusal) | NotAllowed::RevocationUnknown(refusal) => {
+                Self::revoked(refusal.clone())
+            }
             NotAllowed::NotListed(_) => Self::NotAllowed(chain.fingerprint()),
         }
+    }
+}
+
+/// Whether whoever is at the other end of a connection passes an API, as far as its certificate goes: the
+/// list, or where a certificate is a key, that nobody has revoked it.
+///
+/// # Errors
+/// [`Barred`].
+pub fn admit_to(api: &RunningApi, peer: &Peer) -> Result<(), Barred> {
+    match (&api.clients, &peer.client) {
+        (Some(list), client) => admit(list, peer.tls.is_some(), client.as_ref()),
+        (None, Some(client)) if api.api.authentication.asks_for_certificates() => {
+            client.is_unrevoked(&api.revocation)
+        }
+        (None, _) => Ok(()),
     }
 }
 

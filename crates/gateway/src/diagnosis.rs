@@ -8,11 +8,14 @@
 use std::sync::Arc;
 
 use portcullis_config::GatewayConfig;
-use portcullis_pki::{PresentedChain, names::distinguished_name};
+use portcullis_pki::{PresentedChain, Refusal, names::distinguished_name};
 use portcullis_policy::{Answer as RouteAnswer, Cleaning, clean_path, normalize_host};
 use portcullis_tls::{
-    ClientCertificate, HandshakeFailure, failure::alert_name, policy::Manner,
-    server::ClientRefused, version::Version,
+    ClientCertificate, HandshakeFailure,
+    failure::alert_name,
+    policy::Manner,
+    server::{ClientRefused, RefusedFor},
+    version::Version,
 };
 use serde::Serialize;
 
@@ -234,9 +237,11 @@ impl Case<'_> {
             }
             Err(refused) => refused,
         };
+        let revoked = matches!(refused.reason, RefusedFor::Judged(Refusal::Revoked { .. }));
         let unknown: Vec<String> = match self.question.chain {
-            // Without a certificate nothing in a store helps.
+            // Without a certificate, or with a revoked one, nothing in a store helps.
             None => Vec::new(),
+            Some(_) if revoked => Vec::new(),
             Some(_) => self.unknown_of(port, deciding),
         };
         let failure = HandshakeFailure::refused(&refused);
@@ -320,6 +325,15 @@ impl Case<'_> {
     fn list(&mut self, port: &Port, api: &Arc<RunningApi>, stage: Stage) {
         let Some(list) = &api.clients else {
             let authentication = &api.api.authentication;
+            if let (true, Some(chain)) =
+                (authentication.asks_for_certificates(), &self.question.chain)
+                && let Err(barred) = unrevoked(api, chain, self.question.at)
+            {
+                let says = format!("refused with 403 `{barred}`: {}", barred.detail());
+                self.diagnosis.step("revocation", Outcome::Refused, says);
+                let remedy = Check::barred(stage, &barred).remedy();
+                return self.diagnosis.advise(remedy.to_owned());
+            }
             let (outcome, says) = if authentication.takes_certificates() {
                 (
                     Outcome::Unknown,
@@ -402,7 +416,11 @@ impl Case<'_> {
             );
             return;
         }
-        let says = format!("{place}: refused with 403 `{barred}`");
+        let why = match &barred {
+            Barred::Revoked(refusal) | Barred::RevocationUnknown(refusal) => format!(": {refusal}"),
+            _ => String::new(),
+        };
+        let says = format!("{place}: refused with 403 `{barred}`{why}");
         self.diagnosis.step("list", Outcome::Refused, says);
         let change = match (&barred, &self.question.chain) {
             (Barred::NotAllowed(print), Some(chain)) => {
@@ -440,6 +458,12 @@ fn judge(
             Err(refused) => Err(Barred::by(&refused, chain)),
         },
     }
+}
+
+/// Whether nobody has revoked a certificate that is a key.
+fn unrevoked(api: &RunningApi, chain: &PresentedChain, at: i64) -> Result<(), Barred> {
+    let said = api.revocation.leaf(chain, std::iter::empty(), at);
+    said.map(drop).map_err(Barred::revoked)
 }
 
 /// The alerts a client sees, by version where they differ.

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    build::{BuildError, Builder, Built, Finding, Update},
+    build::{BuildError, Builder, Built, CrlInUse, Finding, Update},
     certificates::StoredReference,
     control::{LoadedSet, Readiness, Runtime},
     definitions::{Definitions, Fingerprint, ReadError, Referring, UnreadableFile, fingerprint},
@@ -150,11 +150,21 @@ impl Loader {
                 }
                 Err(error) => {
                     // Asking again and again would only say the same.
-                    self.seen = old.map(|seen| Seen {
+                    let old = old.map(|seen| Seen {
                         fingerprint: now,
                         ..seen
                     });
-                    return Err(error.into());
+                    match old {
+                        // What revokes does not wait until the directory can be read.
+                        Some(seen) if self.builder.revocations_changed() => {
+                            tracing::error!("{error}; the definitions read before stay");
+                            seen
+                        }
+                        old => {
+                            self.seen = old;
+                            return Err(error.into());
+                        }
+                    }
                 }
             },
         };
@@ -165,6 +175,11 @@ impl Loader {
         let seen = self.seen.insert(seen);
         let built = self.builder.build(&seen.files, &seen.unreadable)?;
         Ok((built, seen.files.clone()))
+    }
+
+    /// True when what revokes client certificates has changed since the last load.
+    fn revocations_changed(&self) -> bool {
+        self.builder.revocations_changed()
     }
 
     /// True when files have changed since the last load.
@@ -320,6 +335,13 @@ impl ControlLoop {
                     }
                 }
                 _ = watch.tick() => {
+                    // Somebody may have lost the right to be here: it does not wait its turn. Half a list leaves
+                    // the one before in force.
+                    let revoking = loader.ask_at_once(|loader| loader.revocations_changed()).await;
+                    if revoking.unwrap_or(false) {
+                        self.reload(&loader, Urgency::AtOnce).await;
+                        continue;
+                    }
                     let outdated = loader.ask(|loader| loader.is_outdated()).await.unwrap_or(false);
                     // Loaded once the files have stayed the same for a moment: half a file is no file.
                     let changed_before = std::mem::replace(&mut changing, outdated);
@@ -455,6 +477,8 @@ impl ControlLoop {
             .set_loaded(generation, built.served, built.quarantine.len());
         self.registry.set_unreadable_certificates(built.unreadable);
         self.registry.set_unverified(built.unverified);
+        self.registry
+            .set_crls(built.crls.iter().flat_map(CrlInUse::ends).collect());
         self.live.replace(built.snapshot);
         let past = self.engine.set_loaded(LoadedSet {
             generation,
@@ -462,6 +486,7 @@ impl ControlLoop {
             policies,
             quarantine: built.quarantine,
             closed: built.closed,
+            doubtful_crls: built.crls.iter().flat_map(CrlInUse::told).collect(),
         });
         self.past.push(past);
         self.in_force.notify_one();

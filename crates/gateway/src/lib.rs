@@ -39,7 +39,7 @@ mod watch;
 mod whole_file;
 mod worker;
 
-pub use build::{BuildError, ExplainedPort, Finding};
+pub use build::{BuildError, CrlInUse, ExplainedPort, Finding};
 pub use diagnosis::{Diagnosis, Outcome, Question, Step, diagnose};
 pub use engine::ReloadError;
 pub use listen::BindError;

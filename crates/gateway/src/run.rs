@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     access::{Access, AccessLink},
-    build::{BuildError, Builder, ExplainedPort, Finding},
+    build::{BuildError, Builder, CrlInUse, ExplainedPort, Finding},
     certificate_watch::CertificateWatch,
     certificates::StoreAccess,
     control::{ControlApi, QuarantineEntry, Readiness},
@@ -107,6 +107,8 @@ pub struct Report {
     pub routes: Vec<portcullis_policy::ExplainedRoute>,
     /// What each port asks of clients.
     pub clients: Vec<ExplainedPort>,
+    /// Revocation lists for client certificates.
+    pub crls: Vec<CrlInUse>,
     /// How the embedded store is; `None` when a Redis takes its place.
     pub store: Result<Option<Inspection>, StoreError>,
 }
@@ -128,6 +130,7 @@ pub fn check(config: &GatewayConfig) -> Result<Report, StartError> {
         quarantine: built.quarantine,
         routes: built.routes,
         clients: built.clients,
+        crls: built.crls,
     })
 }
 

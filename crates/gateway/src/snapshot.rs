@@ -15,6 +15,7 @@ use std::{
 };
 
 use portcullis_apidef::{Api, Protocol, Rate, Scheme, policies::PolicySet};
+use portcullis_pki::Revocation;
 use portcullis_policy::{RouteTable, TcpTable};
 use portcullis_tls::server::ServerConfig;
 use regex::Regex;
@@ -123,6 +124,8 @@ pub struct RunningApi {
     pub tokens: Option<Arc<Verifier>>,
     /// Certificates shown to its upstreams, where their ends are watched.
     pub shown: Option<Arc<InUse>>,
+    /// Which revocation lists count for its clients; the allow list, where it has one, asks them by itself.
+    pub revocation: Arc<Revocation>,
     /// Who is told what happens to it.
     pub events: Arc<Handlers>,
 }

@@ -2,8 +2,8 @@
 //! relayed connection.
 //!
 //! Every exchange that an allow list or a key let in is noted while it is open. One task a worker asks
-//! again, a few times a second, what let it in: the list that is in force now, the certificate's
-//! validity, the key. Between requests nothing is noted; the next request is checked as every request is.
+//! again, a few times a second, what let it in: the lists that are in force now, of who may pass and of who
+//! was revoked, the certificate's validity, the key. Between requests nothing is noted; the next request is checked as every request is.
 //!
 //! Invariants:
 //! - An exchange ends within a second after a list in force, or the key in the store as signals tell of
@@ -247,10 +247,7 @@ fn still_admitted(admission: &Admission, snapshot: &Snapshot) -> Result<(), Stri
             Service::Tcp { apis, .. } => apis.get(&api.api.id),
         })
         .unwrap_or(api);
-    if let Some(list) = &current.clients {
-        clients::admit(list, peer.tls.is_some(), peer.client.as_ref())
-            .map_err(|barred| barred.to_string())?;
-    }
+    clients::admit_to(current, peer).map_err(|barred| barred.detail())?;
     if let Some(session) = session {
         let right = session
             .access

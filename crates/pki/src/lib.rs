@@ -10,6 +10,7 @@
 //! - [`name`]: the attributes of a distinguished name.
 //! - [`names`], [`details`], [`chain`], [`verify`](mod@verify): what people ask about certificates, as text.
 //! - [`presented`], [`trust`]: what a TLS peer showed, and whether it leads to a trust anchor.
+//! - [`crl`]: which certificates their issuers have revoked.
 //! - [`make`]: authorities, and pairs signed by them or by themselves.
 //! - [`file`](mod@file): noticing that a file changed, writing a private file.
 
@@ -19,6 +20,7 @@ pub mod block;
 pub mod certificate;
 pub mod certified;
 pub mod chain;
+pub mod crl;
 pub mod details;
 pub mod entry;
 pub mod file;
@@ -36,6 +38,7 @@ pub mod wiped;
 
 pub use certificate::{CertificateFacts, Fingerprint, KeyKind};
 pub use certified::CertifiedKey;
+pub use crl::{Crl, Revocation};
 pub use entry::{Entry, EntryError};
 pub use presented::{PresentedChain, PresentedError};
 pub use reference::{Loaded, Place, Reference, ReferenceError, load, load_pair};

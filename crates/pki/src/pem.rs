@@ -197,6 +197,36 @@ impl RawBundle {
     }
 }
 
+/// A block that is not encrypted.
+pub(crate) struct PlainBlock<'l> {
+    /// Its label.
+    pub(crate) label: &'l str,
+    /// Its position in the text, from 1.
+    pub(crate) index: usize,
+    /// What it holds.
+    pub(crate) der: Vec<u8>,
+    /// Its line breaks were missing and had to be put back.
+    pub(crate) repaired: bool,
+}
+
+/// Every block of `text` with one of these labels, in order.
+pub(crate) fn blocks<'l>(text: &[u8], labels: &[&'l str]) -> Result<Vec<PlainBlock<'l>>, PemError> {
+    let text = std::str::from_utf8(text).map_err(|_| PemError::NotText)?;
+    let mut found = Vec::new();
+    for block in Blocks::of(text) {
+        let block = block?;
+        if let Some(label) = labels.iter().find(|label| **label == block.label) {
+            found.push(PlainBlock {
+                label,
+                index: block.index,
+                der: block.der()?,
+                repaired: block.one_line,
+            });
+        }
+    }
+    Ok(found)
+}
+
 /// The DER of every `CERTIFICATE` block of `text` that can be decoded; the others are passed
 /// over. For collections of trusted authorities, where one odd entry must not cost the rest.
 pub fn certificate_ders(text: &[u8]) -> Vec<Vec<u8>> {

@@ -13,6 +13,7 @@ use openssl::error::ErrorStack;
 
 use crate::{
     certified::{Care, CertifiedKey},
+    crl::CrlError,
     file::FileStamp,
     pem::{Bundle, PemError, RawBundle, looks_like_pem},
 };
@@ -118,6 +119,15 @@ pub enum ReferenceError {
         /// Why.
         #[source]
         source: ErrorStack,
+    },
+    /// A certificate revocation list that cannot be used.
+    #[error("{place} cannot be used as a certificate revocation list")]
+    List {
+        /// Where it came from.
+        place: Place,
+        /// Why.
+        #[source]
+        source: CrlError,
     },
     /// The certificate cannot be read through.
     #[error("the certificate in {place} cannot be read")]

@@ -7,7 +7,8 @@ use std::{fmt::Display, io::Write};
 
 use portcullis_apidef::ClientRule;
 use portcullis_config::Severity;
-use portcullis_gateway::{ExplainedPort, Report};
+use portcullis_gateway::{CrlInUse, ExplainedPort, Report};
+use portcullis_pki::crl::{Mode, revocation::told as time};
 use portcullis_policy::{Demand, ExplainedRoute};
 use portcullis_store::Inspection;
 
@@ -38,6 +39,7 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         findings,
         routes,
         clients,
+        crls,
         store,
         ..
     } = portcullis_gateway::check(&loaded.config)?;
@@ -72,6 +74,7 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{}", table(&routes))?;
     write!(stdout, "{}", client_certificates(&clients))?;
+    write!(stdout, "{}", revocation_lists(&crls))?;
     if let Some(holder) = in_use {
         writeln!(
             stdout,
@@ -231,6 +234,33 @@ fn entry(rule: &ClientRule) -> String {
         text += &format!(": {}", rule.note);
     }
     text
+}
+
+/// Which revocation lists are in force, and what is wrong with them.
+fn revocation_lists(crls: &[CrlInUse]) -> String {
+    let mut text = String::new();
+    for source in crls {
+        let mode = match source.mode {
+            Mode::Strict => "strict",
+            Mode::Lenient => "lenient",
+        };
+        text.push_str(&format!("{}, {mode}: {}\n", source.place, source.reference));
+        for list in &source.lists {
+            let (made, ends) = (time(list.this_update()), time(list.next_update()));
+            text.push_str(&format!(
+                "  {}: {} revoked, made {made}, good until {ends}\n",
+                list.issuer(),
+                counted(list.entries(), "certificate")
+            ));
+        }
+        for problem in &source.problems {
+            text.push_str(&format!("  wrong: {problem}\n"));
+        }
+    }
+    match text.as_str() {
+        "" => text,
+        _ => format!("REVOCATION LISTS\n{text}\n"),
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Whom a handshake that requires a client certificate lets in.
 //!
 //! A listed certificate is trusted for itself, whoever issued it, and so is whatever has a listed key;
-//! a listed authority for what it issued. All are looked at by [`portcullis_pki::trust`].
+//! a listed authority for what it issued. All are looked at by [`portcullis_pki::trust`]. Whom every set of
+//! revocation lists refuses is let in by none.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use openssl::{error::ErrorStack, sha::Sha256, x509::X509};
 use portcullis_pki::{
-    Fingerprint, PresentedChain, Refusal, TrustAnchors, Usage,
+    Fingerprint, PresentedChain, Refusal, Revocation, TrustAnchors, Usage,
     trust::{serves_clients, valid_at},
 };
 
@@ -17,12 +18,15 @@ pub struct ClientTrust {
     listed: HashSet<Fingerprint>,
     keys: HashSet<[u8; 32]>,
     authorities: TrustAnchors,
+    /// Those of the lists that let clients in, each once.
+    revocations: Vec<Arc<Revocation>>,
     digest: [u8; 32],
 }
 
 impl ClientTrust {
     /// Trusts `listed` certificates and certificates of `keys` (SHA-256 of their
-    /// SubjectPublicKeyInfo) for themselves, and `authorities` for what they issued.
+    /// SubjectPublicKeyInfo) for themselves, and `authorities` for what they issued; short of whom all of
+    /// `revocations` refuse. Which of them counts is decided with each request.
     ///
     /// # Errors
     /// When the library cannot take an authority.
@@ -30,8 +34,12 @@ impl ClientTrust {
         listed: HashSet<Fingerprint>,
         keys: HashSet<[u8; 32]>,
         authorities: Vec<X509>,
+        mut revocations: Vec<Arc<Revocation>>,
     ) -> Result<Self, ErrorStack> {
         let authorities = TrustAnchors::new(authorities)?;
+        revocations.sort_unstable_by_key(|revocation| revocation.digest());
+        revocations.dedup_by_key(|revocation| revocation.digest());
+
         let mut in_order: Vec<&Fingerprint> = listed.iter().collect();
         in_order.sort_unstable();
         let mut digest = Sha256::new();
@@ -46,8 +54,12 @@ impl ClientTrust {
         for key in in_order {
             digest.update(key);
         }
+        for revocation in &revocations {
+            digest.update(&revocation.digest());
+        }
         Ok(Self {
             digest: digest.finish(),
+            revocations,
             listed,
             keys,
             authorities,
@@ -78,9 +90,29 @@ impl ClientTrust {
         };
         if self.listed.contains(&shown.fingerprint()) || (!self.keys.is_empty() && known_key()) {
             serves_clients(shown.leaf())?;
-            return Ok(shown.not_after());
+            let known = self.unrevoked(|revocation| {
+                let authorities = self.authorities.anchors().iter();
+                revocation.leaf(shown, authorities, at)
+            })?;
+            return Ok(shown.not_after().min(known));
         }
         let way = self.authorities.way(shown, Usage::Client, at)?;
-        Ok(way.until())
+        let known = self.unrevoked(|revocation| revocation.way(&way.certificates, at))?;
+        Ok(way.until().min(known))
+    }
+
+    /// Until when somebody is known to pass one of the sets.
+    fn unrevoked(&self, ask: impl Fn(&Revocation) -> Result<i64, Refusal>) -> Result<i64, Refusal> {
+        let (mut until, mut refused) = (None, None);
+        for revocation in &self.revocations {
+            match ask(revocation) {
+                Ok(known) => until = until.max(Some(known)),
+                Err(refusal) => refused = Some(refusal),
+            }
+        }
+        match (until, refused) {
+            (None, Some(refusal)) => Err(refusal),
+            (until, _) => Ok(until.unwrap_or(i64::MAX)),
+        }
     }
 }

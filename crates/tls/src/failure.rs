@@ -36,6 +36,10 @@ pub enum Reason {
     CertificateExpired,
     /// The client's certificate leads to nobody trusted.
     CertificateUntrusted,
+    /// The client's certificate, or one above it, was revoked.
+    CertificateRevoked,
+    /// Whether the client's certificate was revoked cannot be told.
+    RevocationUnknown,
     /// The client's certificate is not good for another reason.
     CertificateRefused,
     /// The client refused, with this alert.
@@ -62,6 +66,8 @@ impl Reason {
             Reason::CertificateRequired => "certificate_required",
             Reason::CertificateExpired => "certificate_expired",
             Reason::CertificateUntrusted => "certificate_untrusted",
+            Reason::CertificateRevoked => "certificate_revoked",
+            Reason::RevocationUnknown => "revocation_unknown",
             Reason::CertificateRefused => "certificate_refused",
             Reason::ClientAlert(_) => "client_alert",
             Reason::Eof => "eof",
@@ -98,6 +104,8 @@ impl fmt::Display for HandshakeFailure {
             }
             Reason::CertificateExpired
             | Reason::CertificateUntrusted
+            | Reason::CertificateRevoked
+            | Reason::RevocationUnknown
             | Reason::CertificateRefused => {
                 write!(f, "the client's certificate is refused: {}", self.detail)
             }
@@ -139,6 +147,8 @@ impl HandshakeFailure {
                 Reason::CertificateExpired
             }
             RefusedFor::Judged(Refusal::Untrusted { .. }) => Reason::CertificateUntrusted,
+            RefusedFor::Judged(Refusal::Revoked { .. }) => Reason::CertificateRevoked,
+            RefusedFor::Judged(Refusal::RevocationUnknown { .. }) => Reason::RevocationUnknown,
             RefusedFor::Judged(_) | RefusedFor::Presented(_) => Reason::CertificateRefused,
         };
         HandshakeFailure {

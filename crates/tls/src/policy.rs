@@ -43,7 +43,8 @@ pub enum ClientCertificate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// With the alert that says why: 116 (40 in TLS 1.2) without a certificate, 45 for one out of
-    /// its validity, 48 for one that is not trusted, 42 otherwise.
+    /// its validity, 48 for one that is not trusted, 44 for one that was revoked, 46 where that cannot be
+    /// told, 42 otherwise.
     Telling,
     /// With `bad_certificate` (42) whatever is wrong, as where authorities are not announced; a client
     /// without a certificate is told once the handshake is over.

@@ -13,7 +13,8 @@ pub use remote::{
     Redis, Signals,
 };
 pub use traffic::{
-    ExpiryMonitor, Listen, Renegotiation, Security, Server, TlsKeys, TrafficLimits, Upstream,
+    CrlMode, ExpiryMonitor, Listen, Renegotiation, Security, Server, TlsKeys, TrafficLimits,
+    Upstream,
 };
 
 use crate::paths::BasePaths;

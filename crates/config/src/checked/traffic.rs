@@ -220,6 +220,10 @@ pub struct Security {
     pub pinned_public_keys: Vec<(String, String)>,
     /// Client certificates added to every allow list.
     pub api_certificates: Vec<String>,
+    /// Revocation lists for client certificates: paths and inline PEM.
+    pub client_crls: Vec<String>,
+    /// What becomes of a client about whom one of them cannot tell.
+    pub crl_mode: CrlMode,
     /// Client certificates the Control API accepts.
     pub control_api_certificates: Vec<String>,
     /// Client certificates shown to upstreams: host to reference.
@@ -230,6 +234,15 @@ pub struct Security {
     pub mdcb_certificates: Vec<String>,
     /// When certificates in use are reported.
     pub expiry_monitor: ExpiryMonitor,
+}
+
+/// What becomes of a client about whom a revocation list that is there cannot tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrlMode {
+    /// It is refused.
+    Strict,
+    /// It passes.
+    Lenient,
 }
 
 /// When certificates in use are reported.
@@ -256,6 +269,11 @@ impl Security {
                 .bool("security.allow_unsafe_dynamic_mtls_token"),
             pinned_public_keys: settings.map("security.pinned_public_keys"),
             api_certificates: settings.list("security.certificates.apis"),
+            client_crls: settings.list("portcullis.client_crls"),
+            crl_mode: match settings.text("portcullis.crl_mode").as_str() {
+                "lenient" => CrlMode::Lenient,
+                _ => CrlMode::Strict,
+            },
             control_api_certificates: settings.list("security.certificates.control_api"),
             upstream_certificates: settings.map("security.certificates.upstream"),
             dashboard_certificates: settings.list("security.certificates.dashboard_api"),

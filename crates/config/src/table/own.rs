@@ -150,6 +150,20 @@ pub(super) const OWN: Section = Section {
             "How long a key that was read before goes on working while the store does not answer; 0 means not at all.",
         ),
         own(
+            "portcullis.client_crls",
+            "CLIENT_CRLS",
+            Kind::TextList,
+            "[]",
+            "[Revocation lists](mutual-tls.md#revocation-lists) for client certificates of every API and of the Control API: paths (PEM or DER) and inline PEM.",
+        ),
+        own(
+            "portcullis.crl_mode",
+            "CRL_MODE",
+            Kind::Choice(&["strict", "lenient"]),
+            "\"strict\"",
+            "What becomes of a client where a revocation list is there and cannot tell: refused, or let pass with a warning.",
+        ),
+        own(
             "portcullis.certificate_check_interval",
             "CERTIFICATE_CHECK_INTERVAL",
             Kind::Integer { min: 1, max: 60 },

@@ -14,7 +14,7 @@ use std::{
 
 use openssl::{sha::Sha256, x509::X509};
 use portcullis_apidef::{Api, ClientMatch, ClientRules};
-use portcullis_pki::Fingerprint;
+use portcullis_pki::{Fingerprint, Revocation};
 use portcullis_policy::{AllowListBuilder, Deciding, Demand, Handshakes, Treatment};
 use portcullis_tls::{ClientCertificate, ClientTrust, Manner, Policies, Policy, policy::Announced};
 
@@ -42,6 +42,7 @@ struct Vouching {
     listed: HashSet<Fingerprint>,
     keys: HashSet<[u8; 32]>,
     authorities: Vec<X509>,
+    revocations: Vec<Arc<Revocation>>,
     names: Vec<Box<[u8]>>,
     /// Somebody trusted may find neither itself nor its issuer among the names.
     anonymous: bool,
@@ -53,6 +54,7 @@ impl Builder {
     pub(super) fn client_list(
         &mut self,
         api: &Api,
+        revocation: &Arc<Revocation>,
         findings: &mut Vec<Finding>,
     ) -> Result<Option<Arc<ClientList>>, String> {
         let Some(own) = &api.client_certificates else {
@@ -67,6 +69,7 @@ impl Builder {
             &api.id,
             references.collect(),
             &api.client_rules,
+            revocation,
             findings,
         )
         .map(Some)
@@ -87,7 +90,8 @@ impl Builder {
         let references = &config.security.control_api_certificates;
         let references = references.iter().map(String::as_str).collect();
         let key = "security.certificates.control_api";
-        let list = self.list_of(key, "", references, &ClientRules::default(), findings);
+        let (rules, revocation) = (ClientRules::default(), self.revocation_everywhere());
+        let list = self.list_of(key, "", references, &rules, &revocation, findings);
         list.map(Some).map_err(|failure| refused(key, &failure))
     }
 
@@ -97,6 +101,7 @@ impl Builder {
         owner: &str,
         references: Vec<&str>,
         rules: &ClientRules,
+        revocation: &Arc<Revocation>,
         findings: &mut Vec<Finding>,
     ) -> Result<Arc<ClientList>, String> {
         let typed = rules.entries.iter().filter_map(|rule| match &rule.who {
@@ -148,6 +153,7 @@ impl Builder {
                 ),
             ));
         }
+        entries.revocation(revocation.clone());
         let list = entries.build().map_err(|failure| {
             format!("its allow list of client certificates cannot be used: {failure}")
         })?;
@@ -274,8 +280,9 @@ impl Builder {
             let demand = numbers.iter().map(|number| domains[*number].demand).max();
             let mut vouching = Vouching::new();
             for place in numbers.iter().flat_map(|number| &domains[*number].apis) {
-                if let Some(list) = &here[*place].clients {
-                    vouching.add(list);
+                match &here[*place].clients {
+                    Some(list) => vouching.add(list),
+                    None => vouching.digest.update(&here[*place].revocation.digest()),
                 }
             }
             let demand = in_force(demand.unwrap_or(Demand::Nothing), quiet, downgraded);
@@ -355,6 +362,7 @@ impl Vouching {
             listed: HashSet::new(),
             keys: HashSet::new(),
             authorities: Vec::new(),
+            revocations: Vec::new(),
             names: Vec::new(),
             anonymous: false,
             digest: Sha256::new(),
@@ -366,6 +374,7 @@ impl Vouching {
         self.listed.extend(list.listed());
         self.keys.extend(list.keys());
         self.authorities.extend(list.authorities().cloned());
+        self.revocations.push(list.revocation().clone());
         self.anonymous |= !list.announces_all();
         self.names.extend(list.names().iter().cloned());
         self.digest.update(&list.digest());
@@ -389,7 +398,8 @@ impl Vouching {
             Demand::Nothing => return Ok(Policy::open()),
             Demand::Ask => ClientCertificate::Asked { announced },
             Demand::Require => {
-                let trust = ClientTrust::new(self.listed, self.keys, self.authorities);
+                let trust =
+                    ClientTrust::new(self.listed, self.keys, self.authorities, self.revocations);
                 let place = format!("client certificates on port {port}");
                 ClientCertificate::Required {
                     trust: Arc::new(trust.map_err(|failure| refused(&place, &failure))?),

@@ -16,6 +16,7 @@ mod explained;
 mod hop_identity;
 mod hops;
 mod keys;
+mod revocation;
 mod serving;
 mod tls_settings;
 mod upstream_settings;
@@ -37,9 +38,10 @@ use portcullis_store::token;
 use portcullis_tls::{CipherList, TicketKeys, VersionRange};
 use regex::Regex;
 
-use self::{endpoints::Endpoints, serving::Served, tls_settings::TlsSettings};
+use self::{endpoints::Endpoints, revocation::Crls, serving::Served, tls_settings::TlsSettings};
 pub use self::{
     explained::{Entries, ExplainedDomain, ExplainedPort, asked},
+    revocation::CrlInUse,
     serving::Update,
 };
 use crate::{
@@ -99,6 +101,8 @@ pub struct Built {
     pub clients: Vec<ExplainedPort>,
     /// Ids of APIs whose allow list lets nobody pass.
     pub closed: Vec<String>,
+    /// Revocation lists for client certificates.
+    pub crls: Vec<CrlInUse>,
     /// APIs that are served.
     pub served: usize,
     /// APIs that are served and accept any certificate of their upstreams.
@@ -118,6 +122,7 @@ pub struct Builder {
     certificates: Certificates<CertifiedKey>,
     /// Certificates that lists name.
     listed: Certificates<ListedCertificates>,
+    crls: Crls,
     /// Allow lists by API; the Control API's has no name.
     lists: HashMap<String, Arc<ClientList>>,
     control_list: Option<Arc<ClientList>>,
@@ -162,6 +167,7 @@ impl Builder {
         findings.extend(keys::advice(&config));
         let passphrase = config.key_passphrase().clone();
         let listed = Certificates::new(passphrase.clone(), config.base.clone(), store.clone());
+        let crls = Crls::new(passphrase.clone(), config.base.clone());
         let certificates = Certificates::new(passphrase, config.base.clone(), store.clone());
         Ok(Self {
             registry,
@@ -171,6 +177,7 @@ impl Builder {
             endpoints: Endpoints::new(config.clone(), store)?,
             certificates,
             listed,
+            crls,
             lists: HashMap::new(),
             control_list: None,
             shown: HashMap::new(),
@@ -218,6 +225,7 @@ impl Builder {
         self.certificates.have_changed()
             || self.listed.have_changed()
             || self.endpoints.references.have_changed()
+            || self.revocations_changed()
     }
 
     /// Builds the snapshot of these definitions.
@@ -235,6 +243,7 @@ impl Builder {
         self.certificates.ask_again();
         self.listed.ask_again();
         self.endpoints.begin();
+        self.crls_everywhere();
         self.control_list = self.control_list(&mut findings)?;
         let mut quarantine = Vec::new();
         let default = if config.server.use_ssl {
@@ -391,6 +400,7 @@ impl Builder {
                 format!("API is quarantined: {}", entry.reason),
             ));
         }
+        let crls = self.crls_in_use(&mut findings);
         findings.extend(self.store_away());
         self.servers.retain(|port, _| ports.contains_key(port));
         self.certificates.forget_unused();
@@ -430,6 +440,7 @@ impl Builder {
         closed.sort_unstable();
         Ok(Built {
             closed,
+            crls,
             clients: std::mem::take(&mut self.explained),
             snapshot,
             findings,
@@ -652,6 +663,7 @@ impl Builder {
                 .into_iter()
                 .filter(|finding| seen.insert(finding.to_string())),
         );
+        let revocation = self.revocation(api, findings);
         let slot = self.registry.slot(&api.id);
         Ok(Arc::new(RunningApi {
             api: Arc::new(api.clone()),
@@ -659,7 +671,8 @@ impl Builder {
             timeouts,
             open_paths,
             rate: api.limits.rate.map(|rate| self.api_rate(api, rate)),
-            clients: self.client_list(api, findings)?,
+            clients: self.client_list(api, &revocation, findings)?,
+            revocation,
             tokens: self.verifier(api, findings)?,
             shown: self.shown(api, &endpoints),
             endpoints,

@@ -1,11 +1,12 @@
-//! What references lead to: a certificate with its key that is served, or certificates that are listed.
+//! What references lead to: a certificate with its key that is served, certificates that are listed, or
+//! revocation lists.
 
 use std::path::Path;
 
 use openssl::x509::X509;
 use portcullis_pki::{
-    CertifiedKey, Entry, EntryError, KeyKind, ReferenceError, load, load_pair, pem::Bundle,
-    reference::load_bundle,
+    CertifiedKey, Entry, EntryError, KeyKind, ReferenceError, crl::CrlSource, load, load_pair,
+    pem::Bundle, reference::load_bundle,
 };
 
 /// What is read from an entry of the store, a file, or PEM text.
@@ -114,5 +115,32 @@ impl Content for ListedCertificates {
         let (ours, theirs) = (&self.0, &other.0);
         let der = |certificate: &X509| certificate.to_der().unwrap_or_default();
         ours.len() == theirs.len() && ours.iter().map(der).eq(theirs.iter().map(der))
+    }
+}
+
+impl Content for CrlSource {
+    /// A list that is gone would let in whom it revoked; it says itself until when it is good.
+    const OUTLIVES_ITS_SOURCE: bool = true;
+
+    fn of_entry(_text: &[u8], _passphrase: &str) -> Result<Self, EntryError> {
+        // The store takes certificates and keys only.
+        Err(EntryError::Nothing)
+    }
+
+    fn of_text(reference: &str, _passphrase: &str) -> Result<(Self, bool), ReferenceError> {
+        let source = Self::load(reference)?;
+        let repaired = source.repaired;
+        Ok((source, repaired))
+    }
+
+    fn unusable(&self) -> Option<String> {
+        None
+    }
+
+    fn same_as(&self, other: &Self) -> bool {
+        let digests = |source: &Self| -> Vec<[u8; 32]> {
+            source.lists.iter().map(|list| list.digest()).collect()
+        };
+        digests(self) == digests(other)
     }
 }

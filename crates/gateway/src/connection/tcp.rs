@@ -32,12 +32,11 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut transport: Transport, port: u
         tracing::info!(port, server_name, "no TCP service for this connection");
         return;
     };
-    if let Some(list) = &api.clients
-        && let Err(barred) = clients::admit(list, peer.tls.is_some(), peer.client.as_ref())
-    {
-        tracing::info!(prefix = "access", client = %peer.address, port, api_id = %api.api.id, "connection refused: {barred}");
+    if let Err(barred) = clients::admit_to(&api, &peer) {
+        let detail = barred.detail();
+        tracing::info!(prefix = "access", client = %peer.address, port, api_id = %api.api.id, "connection refused: {detail}");
         let check = Check::barred(Stage::Connection, &barred);
-        worker.refused(check, peer.address, port, &barred, |entry| {
+        worker.refused(check, peer.address, port, &detail, |entry| {
             let leaf = peer.client.as_ref().map(|client| Leaf::of(client.chain()));
             entry
                 .after(peer.tls.as_ref())

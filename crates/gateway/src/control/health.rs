@@ -123,6 +123,7 @@ impl Health {
                 let mut components = self.components().await;
                 components.extend(quarantine(loaded));
                 components.extend(closed(loaded));
+                components.extend(doubtful_crls(loaded));
                 report("Tyk GW Ready", &components, headers)
             }
         }
@@ -225,6 +226,20 @@ fn closed(loaded: &LoadedSet) -> Option<Component> {
             "nobody can pass: no usable entry in the allow list of {}",
             loaded.closed.join(", ")
         )),
+        component_type: "system",
+        time: now(),
+    })
+}
+
+/// Revocation lists that are not as they should be, if there are any.
+fn doubtful_crls(loaded: &LoadedSet) -> Option<Component> {
+    if loaded.doubtful_crls.is_empty() {
+        return None;
+    }
+    Some(Component {
+        name: "revocation_lists",
+        status: Status::Warn,
+        output: Some(loaded.doubtful_crls.join("\n")),
         component_type: "system",
         time: now(),
     })

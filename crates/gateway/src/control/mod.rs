@@ -246,7 +246,7 @@ impl ControlApi {
         let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
         let path: String = request.path.split_inclusive('/').take(3).collect();
         let now = SystemTime::now();
-        let entry = Entry::new(now, request.peer, port, check, &barred.to_string());
+        let entry = Entry::new(now, request.peer, port, check, &barred.detail());
         let entry = entry.of_request(host, &path);
         self.flight
             .keep(entry.presenting(request.barred_leaf.clone()));

@@ -18,6 +18,8 @@ pub struct LoadedSet {
     pub quarantine: Vec<QuarantineEntry>,
     /// Ids of APIs whose allow list lets nobody pass.
     pub closed: Vec<String>,
+    /// What is wrong with revocation lists, each with its place.
+    pub doubtful_crls: Vec<String>,
 }
 
 /// One entry of the quarantine list.

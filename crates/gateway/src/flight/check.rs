@@ -47,6 +47,10 @@ pub enum ListCheck {
     EntryOver,
     /// One whose entry has begun.
     EntryAhead,
+    /// One nobody has revoked.
+    Revoked,
+    /// One that is known not to be revoked.
+    RevocationKnown,
     /// One that is listed.
     Listed,
 }
@@ -69,13 +73,15 @@ pub enum KeyCheck {
 }
 
 /// Labels of refusals that are none of handshakes.
-pub const REFUSALS: [&str; 11] = [
+pub const REFUSALS: [&str; 13] = [
     "tls_required",
     "certificate_required",
     "certificate_expired",
     "certificate_not_yet_valid",
     "certificate_entry_over",
     "certificate_entry_ahead",
+    "certificate_revoked",
+    "revocation_unknown",
     "certificate_not_listed",
     "misdirected",
     "certificate_without_key",
@@ -107,6 +113,8 @@ impl Check {
             Barred::NotYetValid => ListCheck::NotYetValid,
             Barred::EntryOver => ListCheck::EntryOver,
             Barred::EntryAhead => ListCheck::EntryAhead,
+            Barred::Revoked(_) => ListCheck::Revoked,
+            Barred::RevocationUnknown(_) => ListCheck::RevocationKnown,
             Barred::NotAllowed(_) => ListCheck::Listed,
         };
         Self::List(stage, check)
@@ -157,6 +165,8 @@ impl Check {
             Self::Key(KeyCheck::Bound) => "certificate_not_bound",
             Self::List(_, ListCheck::EntryOver) => "certificate_entry_over",
             Self::List(_, ListCheck::EntryAhead) => "certificate_entry_ahead",
+            Self::List(_, ListCheck::Revoked) => "certificate_revoked",
+            Self::List(_, ListCheck::RevocationKnown) => "revocation_unknown",
             Self::List(_, ListCheck::Listed) => "certificate_not_listed",
             Self::Misdirected => "misdirected",
         }
@@ -206,6 +216,16 @@ impl Check {
             Self::Handshake(Reason::CertificateUntrusted) => {
                 "List the leaf's fingerprint, or the authority that issued it; where an authority is listed, \
                  let the client send the intermediates between."
+            }
+            Self::Handshake(Reason::CertificateRevoked) | Self::List(_, ListCheck::Revoked) => {
+                "A revocation list (portcullis.client_crls) has this certificate or an authority above it: let the \
+                 client use one that is not revoked; after a mistake have its issuer publish a list without it."
+            }
+            Self::Handshake(Reason::RevocationUnknown)
+            | Self::List(_, ListCheck::RevocationKnown) => {
+                "A revocation list of this issuer is configured and cannot be relied on, as `detail` says: put a \
+                 list in its place that is in date and signed by the issuer (`portcullis check` shows them), or set \
+                 portcullis.crl_mode to lenient."
             }
             Self::Handshake(Reason::CertificateRefused) => {
                 "The certificate or its chain breaks a rule that `detail` names: have it issued anew without \
@@ -281,6 +301,8 @@ mod tests {
             ListCheck::NotYetValid,
             ListCheck::EntryOver,
             ListCheck::EntryAhead,
+            ListCheck::Revoked,
+            ListCheck::RevocationKnown,
             ListCheck::Listed,
         ];
         let checks = checks.map(|check| Check::List(Stage::Request, check));

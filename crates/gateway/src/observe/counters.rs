@@ -33,7 +33,7 @@ const FIRST_SEGMENT: usize = 64;
 const SEGMENTS: usize = 32;
 
 /// Labels a failed handshake may have; what is none of them is counted as the last.
-pub(super) const REASONS: [&str; 14] = [
+pub(super) const REASONS: [&str; 16] = [
     "no_shared_cipher",
     "protocol_version",
     "unrecognized_name",
@@ -42,6 +42,8 @@ pub(super) const REASONS: [&str; 14] = [
     "certificate_required",
     "certificate_expired",
     "certificate_untrusted",
+    "certificate_revoked",
+    "revocation_unknown",
     "certificate_refused",
     "client_alert",
     "bad_record",

@@ -28,7 +28,7 @@ pub use access::{
 pub use counters::WorkerCounters;
 pub use events::{EventCounters, Outcome};
 pub use flag::ResponseFlag;
-pub use registry::{ApiTotals, CertificateExpiry, Registry};
+pub use registry::{ApiTotals, CertificateExpiry, CrlExpiry, Registry};
 pub use trace::{is_traceparent, trace_id};
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ struct State {
     unreadable_certificates: usize,
     /// Certificates in use that are not served.
     other_certificates: Vec<CertificateExpiry>,
+    crls: Vec<CrlExpiry>,
     generation: u64,
     reloads: u64,
     failed_reloads: u64,
@@ -69,6 +70,17 @@ pub struct CertificateExpiry {
     pub name: String,
     /// `notAfter` in seconds since 1970.
     pub not_after: i64,
+}
+
+/// When the next revocation list of an issuer is due.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CrlExpiry {
+    /// The issuer.
+    pub issuer: String,
+    /// Where the list comes from.
+    pub list: String,
+    /// `nextUpdate` in seconds since 1970.
+    pub next_update: i64,
 }
 
 /// Sums of one API over all workers, since the start.
@@ -161,6 +173,14 @@ impl Registry {
     /// Says which certificates are in use that `watch_certificates` does not tell of.
     pub fn set_other_certificates(&self, certificates: Vec<CertificateExpiry>) {
         lock(&self.state).other_certificates = certificates;
+    }
+
+    /// Says which revocation lists are in force; one that several APIs name is shown once.
+    pub fn set_crls(&self, mut crls: Vec<CrlExpiry>) {
+        crls.sort_unstable();
+        // Of lists that would be one line, the one that runs out first.
+        crls.dedup_by(|next, kept| (&next.issuer, &next.list) == (&kept.issuer, &kept.list));
+        lock(&self.state).crls = crls;
     }
 
     /// Asks `source` for the certificates in use whenever they are shown.
@@ -294,6 +314,16 @@ impl Registry {
                 ("name", &*certificate.name),
             ];
             page.sample(name, &labels, certificate.not_after);
+        }
+        let name = "portcullis_crl_next_update_timestamp_seconds";
+        page.family(
+            name,
+            "gauge",
+            "When a revocation list for client certificates runs out, in seconds since 1970.",
+        );
+        for crl in &state.crls {
+            let labels = [("issuer", &*crl.issuer), ("list", &*crl.list)];
+            page.sample(name, &labels, crl.next_update);
         }
         page.single(
             "portcullis_certificates_unreadable",

@@ -220,10 +220,7 @@ pub fn plan(
 
     let after_listen = || found.path_after_listen(&path);
     let open = api.is_open(view.method, after_listen);
-    if !open
-        && let Some(list) = &api.clients
-        && let Err(barred) = clients::admit(list, peer.tls.is_some(), peer.client.as_ref())
-    {
+    if !open && let Err(barred) = clients::admit_to(api, peer) {
         return Planned::Decided(bar(worker, api, &barred, style, peer, view));
     }
     let (link, policies) = (&worker.access, &snapshot.policies);
@@ -426,7 +423,8 @@ fn bar(
     view: &RequestView<'_>,
 ) -> Plan {
     let check = Check::barred(Stage::Request, barred);
-    worker.refused(check, peer.address, peer.listener, barred, |entry| {
+    let detail = barred.detail();
+    worker.refused(check, peer.address, peer.listener, &detail, |entry| {
         about(entry, peer, view).by_api(&api.api.id)
     });
     let answer = style.error(403, &barred.to_string());
@@ -436,7 +434,7 @@ fn bar(
         api_id = %api.api.id,
         org_id = %api.api.org_id,
         status = answer.status,
-        "request refused: {barred}"
+        "request refused: {detail}"
     );
     Plan::Answer(Refusal {
         answer,

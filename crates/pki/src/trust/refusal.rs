@@ -53,6 +53,25 @@ pub enum Refusal {
         /// What is weak.
         reason: &'static str,
     },
+    /// Its issuer has revoked a certificate on the way.
+    #[error("`{subject}` was revoked on {since}, says the list of `{issuer}`")]
+    Revoked {
+        /// Its subject.
+        subject: String,
+        /// When, in RFC 3339.
+        since: String,
+        /// Who says so.
+        issuer: String,
+    },
+    /// There is a list that could tell whether its issuer has revoked a certificate, and it cannot be relied
+    /// on.
+    #[error("whether `{subject}` was revoked cannot be told: {reason}")]
+    RevocationUnknown {
+        /// Its subject.
+        subject: String,
+        /// What is wrong with the list.
+        reason: String,
+    },
     /// Anything else the library found.
     #[error("`{subject}`: {reason}")]
     Other {

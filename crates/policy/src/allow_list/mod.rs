@@ -10,13 +10,14 @@
 //! Invariants:
 //! - An empty list, or one whose entries hold nothing, lets nobody pass.
 //! - A name lets nobody pass without an authority that vouches for it.
+//! - What its revocation lists refuse passes by no entry.
 //! - Looking for a listed leaf costs the same however long the list is.
 
 mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use openssl::{
     error::ErrorStack,
@@ -25,8 +26,8 @@ use openssl::{
 };
 use portcullis_apidef::{ClientMatch, ClientRule};
 use portcullis_pki::{
-    CertificateFacts, Fingerprint, PresentedChain, Refusal, TrustAnchors, Usage,
-    trust::{is_for_servers_only, valid_at},
+    CertificateFacts, Fingerprint, PresentedChain, Refusal, Revocation, TrustAnchors, Usage,
+    trust::{Way, is_for_servers_only, valid_at},
 };
 
 use self::rules::{Closed, Names, Window, Windows, named};
@@ -43,6 +44,7 @@ pub struct AllowList {
     names: Names,
     /// Empty without entries by name.
     vouching: TrustAnchors,
+    revocation: Arc<Revocation>,
     announced: Vec<Box<[u8]>>,
     announces_all: bool,
     digest: [u8; 32],
@@ -57,6 +59,7 @@ pub struct AllowListBuilder {
     limited: Vec<(X509, Fingerprint, Window)>,
     names: Names,
     vouching: Vec<X509>,
+    revocation: Arc<Revocation>,
     announced: Vec<Box<[u8]>>,
     /// Somebody may pass whose name or issuer is not known.
     anonymous: bool,
@@ -77,6 +80,12 @@ pub enum NotAllowed {
     /// The entry that matches it has not begun.
     #[error("the entry that lists it has not begun (not_before)")]
     EntryAhead,
+    /// It, or an authority above it, was revoked.
+    #[error("{0}")]
+    Revoked(Refusal),
+    /// Whether it was revoked cannot be told.
+    #[error("{0}")]
+    RevocationUnknown(Refusal),
     /// No entry matches, and no authority vouches for it.
     #[error("no entry lists it, and no listed authority vouches for it: {0}")]
     NotListed(Refusal),
@@ -163,6 +172,11 @@ impl AllowListBuilder {
         self.vouching.len() > before
     }
 
+    /// Sets the revocation lists that count for it.
+    pub fn revocation(&mut self, revocation: Arc<Revocation>) {
+        self.revocation = revocation;
+    }
+
     /// Entries by name that nobody vouches for, so that nobody passes by them.
     #[must_use]
     pub fn names_without_authority(&self) -> usize {
@@ -209,6 +223,7 @@ impl AllowListBuilder {
             limits,
             names: self.names,
             vouching: TrustAnchors::new(vouching)?,
+            revocation: self.revocation,
             announced: self.announced,
             announces_all: !self.anonymous,
             digest: [0; 32],
@@ -285,7 +300,7 @@ impl AllowList {
         };
         for windows in [listed, key].into_iter().flatten() {
             match windows.at(at) {
-                Ok(until) => return by_itself(shown, at, until),
+                Ok(until) => return self.by_itself(shown, at, until),
                 Err(why) => closed = Some(why),
             }
         }
@@ -293,7 +308,7 @@ impl AllowList {
             match named(&self.names, shown, at) {
                 Some(Ok(until)) => {
                     if let Ok(way) = self.vouching.way(shown, Usage::Client, at) {
-                        return Ok(vouched(shown, way.until().min(until)));
+                        return self.vouched(shown, &way, until, at);
                     }
                 }
                 Some(Err(why)) => closed = Some(why),
@@ -301,7 +316,7 @@ impl AllowList {
             }
         }
         let refusal = match self.authorities.way(shown, Usage::ClientOrServer, at) {
-            Ok(way) => return Ok(vouched(shown, way.until())),
+            Ok(way) => return self.vouched(shown, &way, i64::MAX, at),
             Err(refusal) => refusal,
         };
         if !self.limited.is_empty()
@@ -313,7 +328,7 @@ impl AllowList {
                 .and_then(|anchor| self.limits.get(&anchor))
                 .map(|w| w.at(at))
             {
-                Some(Ok(until)) => return Ok(vouched(shown, way.until().min(until))),
+                Some(Ok(until)) => return self.vouched(shown, &way, until, at),
                 Some(Err(why)) => closed = Some(why),
                 None => {}
             }
@@ -322,6 +337,46 @@ impl AllowList {
             Some(Closed::Ahead) => NotAllowed::EntryAhead,
             Some(Closed::Over) => NotAllowed::EntryOver,
             None => NotAllowed::NotListed(refusal),
+        })
+    }
+
+    /// The revocation lists that count for it.
+    #[must_use]
+    pub fn revocation(&self) -> &Arc<Revocation> {
+        &self.revocation
+    }
+
+    /// A certificate that is trusted for itself passes in its validity, unless its issuer has revoked it.
+    fn by_itself(
+        &self,
+        shown: &PresentedChain,
+        at: i64,
+        until: i64,
+    ) -> Result<Allowed, NotAllowed> {
+        match valid_at(shown.leaf(), at) {
+            Ok(()) => {}
+            Err(Refusal::NotYetValid { .. }) => return Err(NotAllowed::NotYetValid),
+            Err(_) => return Err(NotAllowed::Expired),
+        }
+        let known = self.revocation.leaf(shown, self.authorities(), at)?;
+        Ok(Allowed {
+            until: shown.not_after().min(until).min(known),
+            for_servers_only: false,
+        })
+    }
+
+    /// One an authority vouches for passes while all of the way is good.
+    fn vouched(
+        &self,
+        shown: &PresentedChain,
+        way: &Way,
+        until: i64,
+        at: i64,
+    ) -> Result<Allowed, NotAllowed> {
+        let known = self.revocation.way(&way.certificates, at)?;
+        Ok(Allowed {
+            until: way.until().min(until).min(known),
+            for_servers_only: is_for_servers_only(shown.leaf()),
         })
     }
 
@@ -352,6 +407,7 @@ impl AllowList {
         for set in [&self.authorities, &self.limited, &self.vouching] {
             digest.update(&set.digest());
         }
+        digest.update(&self.revocation.digest());
         for rule in &rules {
             digest.update(&rule.len().to_be_bytes());
             digest.update(rule.as_bytes());
@@ -360,22 +416,13 @@ impl AllowList {
     }
 }
 
-/// A certificate that is trusted for itself passes in its validity.
-fn by_itself(shown: &PresentedChain, at: i64, until: i64) -> Result<Allowed, NotAllowed> {
-    match valid_at(shown.leaf(), at) {
-        Ok(()) => Ok(Allowed {
-            until: shown.not_after().min(until),
-            for_servers_only: false,
-        }),
-        Err(Refusal::NotYetValid { .. }) => Err(NotAllowed::NotYetValid),
-        Err(_) => Err(NotAllowed::Expired),
-    }
-}
-
-fn vouched(shown: &PresentedChain, until: i64) -> Allowed {
-    Allowed {
-        until,
-        for_servers_only: is_for_servers_only(shown.leaf()),
+impl From<Refusal> for NotAllowed {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Revoked { .. } => Self::Revoked(refusal),
+            Refusal::RevocationUnknown { .. } => Self::RevocationUnknown(refusal),
+            other => Self::NotListed(other),
+        }
     }
 }
 

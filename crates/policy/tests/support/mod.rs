@@ -46,6 +46,7 @@ pub(crate) fn api(id: &str, listen_path: &str) -> Api {
         do_not_track: false,
         client_certificates: None,
         client_rules: Default::default(),
+        client_crls: Default::default(),
         client_identity: Default::default(),
         event_handlers: Vec::new(),
         authentication: Default::default(),

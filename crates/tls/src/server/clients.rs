@@ -34,7 +34,9 @@ use crate::{
 
 const HANDSHAKE_FAILURE: u8 = 40;
 const BAD_CERTIFICATE: u8 = 42;
+const CERTIFICATE_REVOKED: u8 = 44;
 const CERTIFICATE_EXPIRED: u8 = 45;
+const CERTIFICATE_UNKNOWN: u8 = 46;
 const UNKNOWN_CA: u8 = 48;
 const CERTIFICATE_REQUIRED: u8 = 116;
 
@@ -90,6 +92,8 @@ impl ClientRefused {
                 CERTIFICATE_EXPIRED
             }
             RefusedFor::Judged(Refusal::Untrusted { .. }) => UNKNOWN_CA,
+            RefusedFor::Judged(Refusal::Revoked { .. }) => CERTIFICATE_REVOKED,
+            RefusedFor::Judged(Refusal::RevocationUnknown { .. }) => CERTIFICATE_UNKNOWN,
             RefusedFor::Judged(_) | RefusedFor::Presented(_) => BAD_CERTIFICATE,
         }
     }
