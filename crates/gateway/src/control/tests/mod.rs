@@ -84,6 +84,7 @@ impl Loader {
             policies: policies.set,
             quarantine,
             closed: Vec::new(),
+            doubtful_crls: Vec::new(),
         });
     }
 }
