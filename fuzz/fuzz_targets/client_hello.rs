@@ -53,7 +53,12 @@ fn server() -> &'static ServerConfig {
         let mut serving = ServingSet::builder();
         serving.listed(Some(key.clone()));
         serving.listed(Some(key));
-        let trust = ClientTrust::new(HashSet::new(), HashSet::new(), vec![ca.certificate.clone()], Vec::new());
+        let trust = ClientTrust::new(
+            HashSet::new(),
+            HashSet::new(),
+            vec![ca.certificate.clone()],
+            Vec::new(),
+        );
         let trust = Arc::new(trust.expect("trust"));
         let name = ca.certificate.subject_name().to_der().expect("a name");
         let required = |manner| Policy {
