@@ -115,6 +115,9 @@ fn judged(case: &Case) -> (Verdict, String) {
                 Refusal::NameConstraints { .. } => NameConstraints,
                 Refusal::Weak { .. } => Weak,
                 Refusal::Other { .. } => Other,
+                Refusal::Revoked { .. } | Refusal::RevocationUnknown { .. } => {
+                    panic!("there are no revocation lists here: {refusal}")
+                }
             };
             (verdict, refusal.to_string())
         }
