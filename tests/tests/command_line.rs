@@ -53,7 +53,7 @@ fn check_says_what_every_host_and_listen_path_would_do_and_opens_no_port() {
 fn check_tells_every_problem_of_the_definitions_at_once_and_fails() {
     let upstream = "http://upstream.test:9000/";
     let gateway = Gateway::builder()
-        .api("guarded", &with(api("guarded", "/guarded/", upstream), json!({"use_keyless": false, "enable_jwt": true})))
+        .api("guarded", &with(api("guarded", "/guarded/", upstream), json!({"use_keyless": false, "enable_signature_checking": true})))
         .api("one", &api("one", "/same/", upstream))
         .api("two", &api("two", "/same/", upstream))
         .api("wrong", &with(api("wrong", "/wrong/", upstream), json!({"active": 7, "proxy": {"target_url": "::"}})))
@@ -64,7 +64,7 @@ fn check_tells_every_problem_of_the_definitions_at_once_and_fails() {
     let ended = gateway.run(&["check"]);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     for said in [
-        "guarded.json: API is quarantined: it relies on what this version does not have yet: JWT authentication",
+        "guarded.json: API is quarantined: it relies on what this version does not have yet: HMAC or HTTP signature authentication",
         "api `two`: the listen path `/same/`",
         "wrong.json: API is quarantined: ",
         "active: expected a boolean",

@@ -142,7 +142,7 @@ fn metrics_count_requests_failures_handshakes_and_reloads() {
             "bad",
             &with(
                 api("bad", "/bad/", &upstream.url()),
-                json!({"use_keyless": false, "enable_jwt": true}),
+                json!({"use_keyless": false, "enable_signature_checking": true}),
             ),
         )
         .start();

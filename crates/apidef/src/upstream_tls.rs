@@ -18,7 +18,8 @@ pub struct UpstreamTls {
     pub ciphers: Vec<String>,
     /// Client certificates by domain (`upstream_certificates`).
     pub certificates: Vec<(String, CertificateReference)>,
-    /// `upstream_certificates_disabled`; the gateway's certificates are shown all the same.
+    /// There are some and they are switched off (`upstream_certificates_disabled`); the gateway's are shown
+    /// all the same.
     pub certificates_disabled: bool,
     /// Pinned keys by domain (`pinned_public_keys`).
     pub pins: Vec<(String, Vec<CertificateReference>)>,
@@ -65,7 +66,9 @@ impl UpstreamTls {
         self.force_common_name_check = transport.at("ssl_force_common_name_check").bool()
             || transport.at("SSLForceCommonNameCheck").bool();
         let certificates = root.at("upstream_certificates").text_members();
-        self.certificates_disabled = root.at("upstream_certificates_disabled").bool();
+        // Nothing is switched off where nothing is there: new definitions begin like that.
+        self.certificates_disabled =
+            root.at("upstream_certificates_disabled").bool() && !certificates.is_empty();
         for (domain, reference) in certificates {
             self.certificate(domain, reference, facts);
         }
@@ -82,8 +85,9 @@ impl UpstreamTls {
         let transport = upstream.at("tlsTransport");
         self.force_common_name_check = transport.at("forceCommonNameCheck").bool();
         let mutual = upstream.at("mutualTLS");
-        self.certificates_disabled = mutual.is_present() && !mutual.is_not_disabled();
-        for entry in mutual.at("domainToCertificateMapping").elements() {
+        let mapping = mutual.at("domainToCertificateMapping");
+        self.certificates_disabled = !mutual.is_not_disabled() && !mapping.is_empty();
+        for entry in mapping.elements() {
             let (domain, reference) = (entry.at("domain"), entry.at("certificate"));
             self.certificate(domain.string(), reference.string(), facts);
         }
