@@ -150,7 +150,7 @@ fn shown(name: &str, url: &str, pair: &Pair, more: Value) -> Value {
 #[test]
 fn a_client_certificate_that_ends_soon_is_told_of_once_it_is_in_use_and_once_only() {
     let (_upstream, url) = start(open());
-    let pair = expiring("shown.test", 15 * 86_400);
+    let pair = expiring("shown.test", 15 * 86_400 - 3_600);
     let monitor = json!({"security": {"certificate_expiry_monitor":
         {"warning_threshold_days": 30, "event_cooldown_seconds": 3600}}});
     let gateway = trusting(monitor)
@@ -173,7 +173,7 @@ fn a_client_certificate_that_ends_soon_is_told_of_once_it_is_in_use_and_once_onl
 #[test]
 fn certificates_of_the_gateway_are_watched_except_for_apis_that_have_theirs_switched_off() {
     let (_upstream, url) = start(open());
-    let pair = expiring("shown.test", 15 * 86_400);
+    let pair = expiring("shown.test", 15 * 86_400 - 3_600);
     let config = json!({"security": {"certificates": {"upstream": {"*": certs::bundle(&pair)}}}});
     let off = json!({"upstream_certificates_disabled": true});
     let gateway = trusting(config)
