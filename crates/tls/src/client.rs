@@ -34,7 +34,7 @@ use crate::{
     cipher::CipherList,
     identity::Identity,
     roots::Roots,
-    sys,
+    signatures, sys,
     version::{DEFAULT_UPSTREAM, Version, VersionRange},
 };
 
@@ -50,21 +50,6 @@ const GROUPS: [i32; 4] = [
     ffi::NID_X25519,
     ffi::NID_X9_62_prime256v1,
     ffi::NID_secp384r1,
-];
-
-/// Signatures accepted of a server: the library's own list and Ed25519.
-const SIGNATURES: [u16; 11] = [
-    ffi::SSL_SIGN_ECDSA_SECP256R1_SHA256 as u16,
-    ffi::SSL_SIGN_RSA_PSS_RSAE_SHA256 as u16,
-    ffi::SSL_SIGN_RSA_PKCS1_SHA256 as u16,
-    ffi::SSL_SIGN_ECDSA_SECP384R1_SHA384 as u16,
-    ffi::SSL_SIGN_RSA_PSS_RSAE_SHA384 as u16,
-    ffi::SSL_SIGN_RSA_PKCS1_SHA384 as u16,
-    ffi::SSL_SIGN_ECDSA_SECP521R1_SHA512 as u16,
-    ffi::SSL_SIGN_RSA_PSS_RSAE_SHA512 as u16,
-    ffi::SSL_SIGN_RSA_PKCS1_SHA512 as u16,
-    ffi::SSL_SIGN_ED25519 as u16,
-    ffi::SSL_SIGN_RSA_PKCS1_SHA1 as u16,
 ];
 
 /// Whom to believe.
@@ -225,7 +210,7 @@ impl ClientConfig {
         context.set_options(SslOptions::NO_TICKET);
         context.set_session_cache_mode(SslSessionCacheMode::OFF);
         sys::set_groups(&mut context, &GROUPS)?;
-        sys::set_accepted_signatures(&mut context, &SIGNATURES)?;
+        sys::set_accepted_signatures(&mut context, &signatures::OF_SERVERS)?;
         if settings.http2 {
             context.set_alpn_protos(b"\x02h2\x08http/1.1")?;
         }

@@ -14,6 +14,7 @@
 //!   failed.
 
 mod hello;
+mod signatures;
 mod sys;
 
 pub mod buffer;

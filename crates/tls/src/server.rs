@@ -51,7 +51,7 @@ use crate::{
     offer,
     policy::Policies,
     serving::{Replacement, ServingSet},
-    sys,
+    signatures, sys,
     tickets::{self, TicketKeys},
     version::{Version, VersionRange},
 };
@@ -66,20 +66,6 @@ const GROUPS: [(u16, i32); 4] = [
     (ffi::SSL_GROUP_X25519 as u16, ffi::NID_X25519),
     (ffi::SSL_GROUP_SECP256R1 as u16, ffi::NID_X9_62_prime256v1),
     (ffi::SSL_GROUP_SECP384R1 as u16, ffi::NID_secp384r1),
-];
-
-/// Signatures accepted of clients: the library's own list and Ed25519, without SHA-1.
-const SIGNATURES: [u16; 10] = [
-    ffi::SSL_SIGN_ECDSA_SECP256R1_SHA256 as u16,
-    ffi::SSL_SIGN_RSA_PSS_RSAE_SHA256 as u16,
-    ffi::SSL_SIGN_RSA_PKCS1_SHA256 as u16,
-    ffi::SSL_SIGN_ECDSA_SECP384R1_SHA384 as u16,
-    ffi::SSL_SIGN_RSA_PSS_RSAE_SHA384 as u16,
-    ffi::SSL_SIGN_RSA_PKCS1_SHA384 as u16,
-    ffi::SSL_SIGN_ECDSA_SECP521R1_SHA512 as u16,
-    ffi::SSL_SIGN_RSA_PSS_RSAE_SHA512 as u16,
-    ffi::SSL_SIGN_RSA_PKCS1_SHA512 as u16,
-    ffi::SSL_SIGN_ED25519 as u16,
 ];
 
 /// A suite no connection can use, for a server that has none for TLS 1.2: the handshake then
@@ -268,7 +254,7 @@ fn context(settings: &ServerSettings) -> Result<SslContextBuilder, ErrorStack> {
     let list = settings.ciphers.library_notation();
     sys::set_strict_cipher_list(&mut context, if list.is_empty() { NO_SUITE } else { &list })?;
     sys::set_groups(&mut context, &GROUPS.map(|(_, nid)| nid))?;
-    sys::set_accepted_signatures(&mut context, &SIGNATURES)?;
+    sys::set_accepted_signatures(&mut context, &signatures::OF_CLIENTS)?;
     match settings.tickets.lifetime() {
         Some(lifetime) => {
             sys::set_tickets(&mut context, 1, lifetime);
