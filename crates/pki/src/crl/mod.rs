@@ -30,8 +30,8 @@ pub use self::{
 };
 use crate::{
     certificate::{Fingerprint, unix_seconds},
-    der,
     names::distinguished_name,
+    trust::may_be_used,
 };
 
 /// Largest list that is read, in bytes of DER.
@@ -216,21 +216,8 @@ impl std::fmt::Debug for Crl {
 
 /// Whether the key usage of a certificate, if it has one, lists cRLSign (RFC 5280, 6.3.3 f).
 fn signs_lists(issuer: &X509Ref) -> bool {
-    /// 2.5.29.15
-    const KEY_USAGE: [u8; 3] = [0x55, 0x1d, 0x0f];
-    const CRL_SIGN: u8 = 0x80 >> 6;
-    let Ok(encoded) = issuer.to_der() else {
-        return false;
-    };
-    let Some(value) = der::extension(&encoded, &KEY_USAGE) else {
-        return true;
-    };
-    der::Elements(value)
-        .next()
-        .filter(|bits| bits.tag == der::BIT_STRING)
-        // The first octet counts unused bits.
-        .and_then(|bits| bits.contents.get(1))
-        .is_some_and(|first| first & CRL_SIGN != 0)
+    const CRL_SIGN: u8 = 6;
+    may_be_used(issuer, CRL_SIGN)
 }
 
 /// The library's reason stays out of its error queue.

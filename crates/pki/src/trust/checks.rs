@@ -178,9 +178,15 @@ fn is_constraint(value: &[u8]) -> bool {
 
 /// Whether the key usage of an authority lets it sign certificates.
 pub(super) fn signs_certificates(certificate: &X509Ref) -> bool {
+    const KEY_CERT_SIGN: u8 = 5;
+    may_be_used(certificate, KEY_CERT_SIGN)
+}
+
+/// Whether the key usage of a certificate, if it has one, lists a use by its bit (RFC 5280, section
+/// 4.2.1.3), of the first eight.
+pub(crate) fn may_be_used(certificate: &X509Ref, bit: u8) -> bool {
     /// 2.5.29.15
     const KEY_USAGE: [u8; 3] = [0x55, 0x1d, 0x0f];
-    const KEY_CERT_SIGN: u8 = 0x80 >> 5;
     let Ok(encoded) = certificate.to_der() else {
         return false;
     };
@@ -192,5 +198,5 @@ pub(super) fn signs_certificates(certificate: &X509Ref) -> bool {
         .filter(|bits| bits.tag == der::BIT_STRING)
         // The first octet counts unused bits.
         .and_then(|bits| bits.contents.get(1))
-        .is_some_and(|first| first & KEY_CERT_SIGN != 0)
+        .is_some_and(|first| first & (0x80 >> bit) != 0)
 }

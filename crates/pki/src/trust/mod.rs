@@ -34,7 +34,7 @@ use openssl::{
     },
 };
 
-pub(crate) use self::checks::too_long;
+pub(crate) use self::checks::{may_be_used, too_long};
 pub use self::{
     checks::{is_for_servers_only, serves_clients, valid_at},
     refusal::Refusal,
