@@ -217,7 +217,11 @@ impl Hops<'_> {
         };
         let mut says = format!("{versions}; {verified}");
         if let Some(pins) = &settings.pins {
-            says += &format!("; {} pinned keys", pins.digests().count());
+            says += match pins.digests().count() {
+                1 => "; its key is pinned".to_owned(),
+                keys => format!("; one of {keys} keys is pinned"),
+            }
+            .as_str();
         }
         if settings.common_name {
             says += "; the common name has to be the host";

@@ -9,11 +9,12 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_apidef::{Api, Scheme, Target};
+use portcullis_apidef::{Api, Scheme, Target, UpstreamTls};
 use portcullis_config::GatewayConfig;
 use portcullis_pki::Fingerprint;
 use portcullis_tls::{
-    CipherList, ClientConfig, ClientSettings, Roots, UpstreamTlsFailure, Verification, VersionRange,
+    CipherList, ClientConfig, ClientSettings, Roots, UpstreamTlsFailure, Verification,
+    VersionRange, version::NoVersion,
 };
 
 use super::{
@@ -238,24 +239,41 @@ impl Endpoints {
         }
     }
 
+    /// The versions of an API, over the gateway's.
+    pub(super) fn versions(&self, tls: &UpstreamTls) -> Result<VersionRange, NoVersion> {
+        let gateway = &self.config.upstream.tls;
+        let range = |min: Option<u16>, max: Option<u16>| (min.unwrap_or(0), max.unwrap_or(0));
+        VersionRange::for_api(
+            range(gateway.min_version, gateway.max_version),
+            range(tls.min_version, tls.max_version),
+        )
+    }
+
+    /// The suites of an API, else the gateway's.
+    pub(super) fn suites(
+        &self,
+        tls: &UpstreamTls,
+        versions: VersionRange,
+    ) -> Result<CipherList, String> {
+        let names = if tls.ciphers.is_empty() {
+            &self.config.upstream.tls.ciphers
+        } else {
+            &tls.ciphers
+        };
+        let resolved = CipherList::resolve(names, versions);
+        let (ciphers, _) = resolved.map_err(|wrong| format!("upstream TLS: {wrong}"))?;
+        Ok(ciphers)
+    }
+
     /// The client side of TLS towards a proxy: what an API says of versions, suites and verification over the
     /// gateway's settings. A proxy is shown no certificate that is meant for upstreams, and pins and common
     /// names are not asked of it (outbound sheet 6).
     fn of_hop(&self, hop: &HopTlsSettings) -> Result<ClientConfig, String> {
         let (gateway, tls) = (&self.config.upstream, &hop.tls);
-        let range = |min: Option<u16>, max: Option<u16>| (min.unwrap_or(0), max.unwrap_or(0));
-        let versions = VersionRange::for_api(
-            range(gateway.tls.min_version, gateway.tls.max_version),
-            range(tls.min_version, tls.max_version),
-        )
-        .map_err(|error| format!("upstream TLS: {error}"))?;
-        let names = if tls.ciphers.is_empty() {
-            &gateway.tls.ciphers
-        } else {
-            &tls.ciphers
-        };
-        let (ciphers, _) = CipherList::resolve(names, versions)
+        let versions = self
+            .versions(tls)
             .map_err(|error| format!("upstream TLS: {error}"))?;
+        let ciphers = self.suites(tls, versions)?;
         let verification = if gateway.insecure_skip_verify || tls.insecure_skip_verify {
             Verification::DangerousNone
         } else {

@@ -13,8 +13,7 @@ use portcullis_apidef::{Renegotiation as Granted, SYSTEM_AUTHORITIES, Target, Up
 use portcullis_config::Renegotiation as Configured;
 use portcullis_pki::{CertifiedKey, Fingerprint};
 use portcullis_tls::{
-    CipherList, ClientSettings, Pins, Renegotiation, Roots, UpstreamTlsFailure, Verification,
-    VersionRange,
+    ClientSettings, Pins, Renegotiation, Roots, UpstreamTlsFailure, Verification,
 };
 
 use super::{Finding, by_host::ByHost, endpoints::Endpoints, error, told, warning};
@@ -51,12 +50,7 @@ impl Endpoints {
     ) -> Result<Result<ClientSettings, UpstreamTlsFailure>, String> {
         let config = self.config.clone();
         let (gateway, tls) = (&config.upstream, &api.upstream.tls);
-        let range = |min: Option<u16>, max: Option<u16>| (min.unwrap_or(0), max.unwrap_or(0));
-        let versions = VersionRange::for_api(
-            range(gateway.tls.min_version, gateway.tls.max_version),
-            range(tls.min_version, tls.max_version),
-        );
-        let Ok(versions) = versions else {
+        let Ok(versions) = self.versions(tls) else {
             findings.push(error(
                 &api.place,
                 "its TLS versions and the gateway's leave none towards its upstream, so its requests fail"
@@ -64,13 +58,7 @@ impl Endpoints {
             ));
             return Ok(Err(UpstreamTlsFailure::no_version()));
         };
-        let names = if tls.ciphers.is_empty() {
-            &gateway.tls.ciphers
-        } else {
-            &tls.ciphers
-        };
-        let (ciphers, _) = CipherList::resolve(names, versions)
-            .map_err(|wrong| format!("upstream TLS: {wrong}"))?;
+        let ciphers = self.suites(tls, versions)?;
         let identity = match self.identity(target, api, findings) {
             Ok(identity) => identity,
             Err(failure) => return Ok(Err(failure)),
