@@ -3,7 +3,7 @@
 //! Nothing here waits. What has to be asked of the store becomes a [`Question`] that owns what it
 //! speaks of, because the request's head is gone by the time it is answered.
 
-use std::{borrow::Cow, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, sync::Arc};
 
 use portcullis_apidef::{
     Authentication, Identity, Methods, policies::PolicySet, session::SecretText,
@@ -385,13 +385,14 @@ pub(super) fn limits(
     let mut counting = Counting::default();
     let now = link.now();
     if let Some(session) = session {
-        let right = match session
-            .access
-            .right(&api.api.id, &api.api.org_id, unix_now())
-        {
-            Ok(right) => right,
-            Err(denial) => return Limited::Refused(denial.into()),
-        };
+        let right =
+            match session
+                .access
+                .right(&api.api.id, &api.api.org_id, crate::clients::unix_now())
+            {
+                Ok(right) => right,
+                Err(denial) => return Limited::Refused(denial.into()),
+            };
         if !right.opens(method, path) {
             return Limited::Refused(Refused::Url);
         }
@@ -463,12 +464,4 @@ fn key_rate(
             None
         }
     }
-}
-
-fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-        })
 }

@@ -9,6 +9,7 @@
 //! - A certificate that was usable stays in use when its file turns bad; the error says so.
 //! - Building changes nothing that is being served.
 
+mod api;
 mod by_host;
 mod clients;
 mod endpoints;
@@ -24,19 +25,16 @@ mod upstream_settings;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
-    time::SystemTime,
 };
 
-use portcullis_apidef::{Api, Authentication, DefinitionFile, Protocol, Rate, Scheme};
+use portcullis_apidef::{DefinitionFile, Protocol};
 use portcullis_config::GatewayConfig;
 use portcullis_pki::{CertifiedKey, Reference};
 use portcullis_policy::{
     Answer, Candidate, ExplainedRoute, Quarantined, RouteOptions, RouteTable, TcpTable,
-    path_pattern, port_protocols,
+    port_protocols,
 };
-use portcullis_store::token;
 use portcullis_tls::{CipherList, TicketKeys, VersionRange};
-use regex::Regex;
 
 use self::{endpoints::Endpoints, revocation::Crls, serving::Served, tls_settings::TlsSettings};
 pub use self::{
@@ -47,14 +45,12 @@ pub use self::{
 use crate::{
     access::{jwt::Verifier, window::Window},
     certificates::{Certificates, ListedCertificates, StoreAccess},
-    clients::{ClientList, InUse, Watched},
+    clients::{ClientList, InUse},
     control::QuarantineEntry,
     definitions::UnreadableFile,
-    events::Handlers,
     observe::Registry,
     policies::LoadedPolicies,
-    proxy::pool::{Endpoint, EndpointTls},
-    snapshot::{ApiRate, HttpService, OpenPath, PathTimeout, Port, RunningApi, Service, Snapshot},
+    snapshot::{HttpService, Port, RunningApi, Service, Snapshot},
 };
 
 /// Something worth saying about a snapshot that stands all the same.
@@ -539,146 +535,6 @@ impl Builder {
             service: Arc::new(service),
         })
     }
-
-    fn api_rate(&mut self, api: &Api, rate: Rate) -> ApiRate {
-        let window = self.rates.entry(api.id.clone()).or_default().clone();
-        let counted_as = format!("apilimiter-{}{}", api.org_id, api.id);
-        let name = token::stored_name(&counted_as, self.config.identity.hash_keys);
-        ApiRate {
-            rate,
-            window,
-            name: format!("rate-limit-{name}"),
-        }
-    }
-
-    /// What verifies the JSON Web Tokens of an API, where it takes some: the same as before as long as its
-    /// definition asks for the same.
-    fn verifier(
-        &mut self,
-        api: &Api,
-        findings: &mut Vec<Finding>,
-    ) -> Result<Option<Arc<Verifier>>, String> {
-        let Some(jwt) = api.authentication.jwt() else {
-            return Ok(None);
-        };
-        let known = self.verifiers.get(&api.id).filter(|v| v.is_of(api, jwt));
-        let verifier = match known {
-            Some(known) => known.clone(),
-            None => Arc::new(Verifier::of(api, jwt)?),
-        };
-        let advice = verifier.advice();
-        findings.extend(advice.map(|advice| warning(&format!("API {}", api.id), advice)));
-        self.verifiers.insert(api.id.clone(), verifier.clone());
-        Ok(Some(verifier))
-    }
-
-    /// The certificates shown to an API's upstreams, where their ends are watched (outbound sheet 11).
-    fn shown(&mut self, api: &Api, endpoints: &[Arc<Endpoint>]) -> Option<Arc<InUse>> {
-        let identity = |endpoint: &Arc<Endpoint>| match &endpoint.tls {
-            EndpointTls::Client(client, _) => client.settings().identity.clone(),
-            EndpointTls::Clear | EndpointTls::Unready(_) => None,
-        };
-        let identities = endpoints.iter().filter_map(identity);
-        let mut watched: Vec<Watched> = identities
-            .map(|identity| Watched::of_facts(identity.facts()))
-            .collect();
-        watched.dedup();
-        if watched.is_empty() || api.upstream.tls.certificates_disabled {
-            self.shown.remove(&api.id);
-            return None;
-        }
-        let before = self.shown.get(&api.id);
-        if let Some(before) = before.filter(|before| before.watched() == watched) {
-            return Some(before.clone());
-        }
-        let shown = Arc::new(InUse::new(watched));
-        self.shown.insert(api.id.clone(), shown.clone());
-        Some(shown)
-    }
-
-    /// An API ready to run, or why it must not.
-    fn run(&mut self, api: &Api, findings: &mut Vec<Finding>) -> Result<Arc<RunningApi>, String> {
-        if !api.protections.is_empty() {
-            let missing: Vec<String> = api.protections.iter().map(ToString::to_string).collect();
-            return Err(format!(
-                "it relies on what this version does not have yet: {}",
-                missing.join(", ")
-            ));
-        }
-        let raw = matches!(api.listener.protocol, Some(Protocol::Tcp | Protocol::Tls));
-        if raw && (api.authentication != Authentication::Keyless || api.limits.rate.is_some()) {
-            return Err(
-                "keys and rate limits are for HTTP, its protocol is not; set use_keyless and leave \
-                 global_rate_limit out if everybody may connect"
-                    .into(),
-            );
-        }
-        let upstream = self.endpoints.of_api(api)?;
-        let hop_identity = self.endpoints.hop_identity(api, findings);
-        let mut found = Vec::new();
-        let mut endpoints = Vec::with_capacity(api.upstream.targets.len());
-        for target in &api.upstream.targets {
-            match (target.scheme, raw) {
-                (Scheme::Loop, _) => {
-                    return Err("targets inside the gateway (tyk://) are not supported yet".into());
-                }
-                (Scheme::Tcp | Scheme::Tls, false)
-                | (Scheme::Http | Scheme::Https | Scheme::H2c, true) => {
-                    return Err(format!(
-                        "its protocol and its target {} do not fit together",
-                        target.authority
-                    ));
-                }
-                _ => {
-                    let endpoint =
-                        self.endpoints
-                            .of(target, &upstream, &hop_identity, &mut found)?;
-                    endpoints.push(endpoint);
-                }
-            }
-        }
-        findings.extend(hops::remarks(api, &endpoints));
-        let timeouts = api
-            .endpoint_timeouts
-            .iter()
-            .map(|rule| {
-                let path = Regex::new(&path_pattern(&rule.path))
-                    .map_err(|error| format!("timeout for path {:?}: {error}", rule.path))?;
-                Ok(PathTimeout {
-                    path,
-                    method: rule.method.clone(),
-                    timeout: rule.timeout,
-                })
-            })
-            .collect::<Result<Vec<_>, String>>()?;
-        let open_paths = api
-            .open_paths
-            .iter()
-            .map(open_path)
-            .collect::<Result<_, _>>()?;
-        // Each once, however many targets there are.
-        let mut seen = HashSet::new();
-        findings.extend(
-            found
-                .into_iter()
-                .filter(|finding| seen.insert(finding.to_string())),
-        );
-        let revocation = self.revocation(api, findings);
-        let slot = self.registry.slot(&api.id);
-        Ok(Arc::new(RunningApi {
-            api: Arc::new(api.clone()),
-            slot,
-            timeouts,
-            open_paths,
-            rate: api.limits.rate.map(|rate| self.api_rate(api, rate)),
-            clients: self.client_list(api, &revocation, findings)?,
-            revocation,
-            tokens: self.verifier(api, findings)?,
-            shown: self.shown(api, &endpoints),
-            endpoints,
-            events: Handlers::prepare(api, &self.config.base, findings),
-        }))
-    }
 }
 
 /// A reference as it may be said.
@@ -697,26 +553,6 @@ fn protocol_name(protocol: Protocol) -> &'static str {
         Protocol::Tcp => "tcp",
         Protocol::Tls => "tls",
     }
-}
-
-fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-        })
-}
-
-/// A path without authentication. The whole path has to match, so that no longer one is open by
-/// accident.
-fn open_path(rule: &portcullis_apidef::OpenPath) -> Result<OpenPath, String> {
-    let case = if rule.ignore_case { "(?i)" } else { "" };
-    let path = Regex::new(&format!("{case}^(?:{})$", path_pattern(&rule.path)))
-        .map_err(|error| format!("path without authentication {:?}: {error}", rule.path))?;
-    Ok(OpenPath {
-        path,
-        method: rule.method.clone(),
-    })
 }
 
 /// What is said of an extra that a definition asks for and this build lacks.

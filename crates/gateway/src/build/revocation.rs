@@ -20,9 +20,10 @@ use portcullis_pki::{
     crl::{AHEAD, CrlSource, Mode, revocation::told as time},
 };
 
-use super::{Builder, Finding, error, told, unix_now, warning};
+use super::{Builder, Finding, error, told, warning};
 use crate::{
     certificates::{Certificates, Failure},
+    clients::unix_now,
     observe::CrlExpiry,
 };
 

@@ -12,9 +12,10 @@ use portcullis_apidef::{Api, Protocol};
 use portcullis_pki::{CertifiedKey, Reference};
 use portcullis_tls::{Replacement, ServerConfig, ServerSettings, ServingSet};
 
-use super::{BuildError, Builder, Finding, error, unix_now, warning};
+use super::{BuildError, Builder, Finding, error, warning};
 use crate::{
     certificates::{Failure, Found, StoredReference},
+    clients::unix_now,
     snapshot::RunningApi,
 };
 
