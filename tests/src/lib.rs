@@ -5,6 +5,7 @@
 
 pub mod certs;
 pub mod curl;
+pub mod doctor;
 pub mod echo;
 pub mod forward;
 pub mod gateway;

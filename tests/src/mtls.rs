@@ -1,4 +1,5 @@
-//! Clients with certificates: one request, and what became of it, be it an alert or an answer.
+//! Definitions with allow lists, and clients with certificates: one request, and what became of
+//! it, be it an alert or an answer.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -9,11 +10,13 @@ use openssl::{
     x509::X509,
 };
 use portcullis_pki::make::{self, Algorithm, Pair, Role, Template};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     certs,
-    gateway::{Gateway, SECRET},
+    echo::Echo,
+    gateway::{Builder, Gateway, SECRET, api, with},
+    ports::free_port,
     tls::{Client, Refused, s_client},
 };
 
@@ -45,6 +48,31 @@ pub struct Call<'a> {
     chain: Vec<&'a Pair>,
     fields: Vec<String>,
     tls12: bool,
+}
+
+/// A definition with an allow list.
+pub fn listing(name: &str, listen_path: &str, echo: &Echo, entries: &Value) -> Value {
+    with(
+        api(name, listen_path, &echo.url()),
+        json!({"use_mutual_tls_auth": true, "client_certificates": entries}),
+    )
+}
+
+/// The same for one domain.
+pub fn bound(definition: Value, domain: &str) -> Value {
+    with(definition, json!({"domain": domain}))
+}
+
+/// TLS, custom domains, and the Control API on a port of its own.
+pub fn separate() -> Builder {
+    separate_on(free_port())
+}
+
+/// The same with the Control API on this port.
+pub fn separate_on(control: u16) -> Builder {
+    Gateway::builder()
+        .tls()
+        .config(json!({"enable_custom_domains": true, "control_api_port": control}))
 }
 
 /// A self-signed client pair without extended key usage, as many clients make it for themselves.

@@ -1,82 +1,16 @@
 //! `portcullis doctor`: what it foretells of a client is what the gateway does, and what it sees of a live
 //! server is what is there.
 
-use std::process::Output;
-
 use portcullis_pki::make::Pair;
 use portcullis_tests::{
     certs,
+    doctor::{doctor, foretold, put, step},
     echo::Echo,
-    gateway::{Builder, Gateway, api, with},
-    mtls::{Outcome, authority, call, expired, issued, self_signed},
+    gateway::{Gateway, api},
+    mtls::{Outcome, authority, bound, call, expired, issued, listing, self_signed, separate},
     ports::free_port,
-    program,
 };
 use serde_json::{Value, json};
-
-fn listing(name: &str, listen_path: &str, echo: &Echo, entries: &Value) -> Value {
-    with(
-        api(name, listen_path, &echo.url()),
-        json!({"use_mutual_tls_auth": true, "client_certificates": entries}),
-    )
-}
-
-fn bound(definition: Value, domain: &str) -> Value {
-    with(definition, json!({"domain": domain}))
-}
-
-/// TLS, custom domains, and the Control API on a port of its own.
-fn separate() -> Builder {
-    Gateway::builder()
-        .tls()
-        .config(json!({"enable_custom_domains": true, "control_api_port": free_port()}))
-}
-
-/// Puts a pair into a gateway's directory as `<name>.pem` and `<name>.key`.
-fn put(gateway: &Gateway, name: &str, pair: &Pair) {
-    gateway.write(&format!("{name}.pem"), &pair.certificate_pem());
-    let key = pair.key.private_key_to_pem_pkcs8().expect("a key as PEM");
-    let key = String::from_utf8(key).expect("PEM is text");
-    gateway.write(&format!("{name}.key"), &key);
-}
-
-fn doctor(gateway: &Gateway, arguments: &[&str]) -> Output {
-    let mut command = program::command(&["doctor"]);
-    command.args(arguments).current_dir(gateway.dir());
-    command.output().expect("the program runs")
-}
-
-/// Verdict and whole diagnosis of a client at a host and path, offline.
-#[track_caller]
-fn foretold(gateway: &Gateway, host: &str, path: &str, client: Option<&str>) -> (String, Value) {
-    // The port in the file is chosen by the system when the gateway starts; offline it is as written.
-    let mut arguments = vec![
-        "--conf", "tyk.conf", "--host", host, "--path", path, "--json",
-    ];
-    let (cert, key) = client.map_or_else(Default::default, |name| {
-        (format!("{name}.pem"), format!("{name}.key"))
-    });
-    if client.is_some() {
-        arguments.extend(["--cert", &cert, "--key", &key]);
-    }
-    let output = doctor(gateway, &arguments);
-    let text = String::from_utf8_lossy(&output.stdout);
-    let value: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
-    let verdict = value["verdict"].as_str().expect("a verdict").to_owned();
-    let status = i32::from(verdict != "passes");
-    assert_eq!(output.status.code(), Some(status), "{text}");
-    (verdict, value)
-}
-
-/// What a step says.
-#[track_caller]
-fn step<'v>(diagnosis: &'v Value, name: &str) -> &'v str {
-    let steps = diagnosis["steps"].as_array().expect("steps");
-    let step = steps.iter().find(|step| step["step"] == name);
-    let step = step.unwrap_or_else(|| panic!("no step {name} in {diagnosis}"));
-    step["says"].as_str().expect("words")
-}
 
 #[test]
 fn what_is_foretold_of_a_handshake_is_what_happens() {
@@ -154,30 +88,6 @@ fn what_is_foretold_of_a_request_is_what_happens() {
     let (_, told) = foretold(&gateway, "localhost", "/a/x", Some("other"));
     let print = certs::fingerprint(&other.certificate);
     assert!(told["change"].as_str().unwrap().contains(&print), "{told}");
-}
-
-#[test]
-fn an_id_of_the_store_counts_as_unknown_and_is_recognized() {
-    let echo = Echo::start("api");
-    let [client, other] = ["client", "other"].map(self_signed);
-    let id = format!("default{}", certs::fingerprint(&client.certificate));
-    let gateway = separate()
-        .api(
-            "a",
-            &bound(listing("a", "/", &echo, &json!([id])), "localhost"),
-        )
-        .start();
-    put(&gateway, "client", &client);
-    put(&gateway, "other", &other);
-    let (verdict, told) = foretold(&gateway, "localhost", "/", Some("client"));
-    assert_eq!(verdict, "unknown", "{told}");
-    assert!(
-        step(&told, "list").contains("names this very certificate"),
-        "{told}"
-    );
-    let (verdict, told) = foretold(&gateway, "localhost", "/", Some("other"));
-    assert_eq!(verdict, "unknown", "{told}");
-    assert!(step(&told, "list").contains(&id), "{told}");
 }
 
 #[test]

@@ -5,30 +5,15 @@ use std::io::Write;
 use portcullis_tests::{
     certs,
     echo::Echo,
-    gateway::{Builder, Gateway, api, with},
-    mtls::{Outcome, authority, call, call_to, expired, issued, not_allowed, self_signed},
+    gateway::{Gateway, api, with},
+    mtls::{
+        Outcome, authority, bound, call, call_to, expired, issued, listing, not_allowed,
+        self_signed, separate_on,
+    },
     ports::free_port,
     wait::eventually,
 };
 use serde_json::{Value, json};
-
-fn listing(name: &str, listen_path: &str, echo: &Echo, entries: &Value) -> Value {
-    with(
-        api(name, listen_path, &echo.url()),
-        json!({"use_mutual_tls_auth": true, "client_certificates": entries}),
-    )
-}
-
-fn bound(definition: Value, domain: &str) -> Value {
-    with(definition, json!({"domain": domain}))
-}
-
-/// TLS, custom domains, and the Control API on a port of its own.
-fn separate(control: u16) -> Builder {
-    Gateway::builder()
-        .tls()
-        .config(json!({"enable_custom_domains": true, "control_api_port": control}))
-}
 
 /// The entries that a query gives, once there are so many.
 #[track_caller]
@@ -51,7 +36,7 @@ fn a_certificate_without_a_key_is_told_and_counted() {
         api("a", "/a/", &echo.url()),
         json!({"use_keyless": false, "auth_configs": {"authToken": {"use_certificate": true}}}),
     );
-    let gateway = separate(control).api("a", &definition).start();
+    let gateway = separate_on(control).api("a", &definition).start();
     let stranger = self_signed("stranger");
     assert_eq!(call(&gateway).with(&[&stranger]).get("/a/").status(), 401);
     assert_eq!(call(&gateway).get("/a/").status(), 401);
@@ -80,7 +65,7 @@ fn a_failed_handshake_is_told_with_what_was_offered_and_presented() {
     let ca = authority("Listed CA");
     let stranger = issued(&authority("Other CA"), "stranger");
     let list = json!([ca.certificate_pem()]);
-    let gateway = separate(control)
+    let gateway = separate_on(control)
         .api("a", &bound(listing("a", "/", &echo, &list), "localhost"))
         .start();
     assert_eq!(call(&gateway).get("/"), Outcome::Alert(116));
@@ -153,7 +138,7 @@ fn a_refused_request_is_told_with_its_path_and_without_its_query() {
     let control = free_port();
     let [listed, other] = ["listed", "other"].map(self_signed);
     let list = json!([listed.certificate_pem()]);
-    let gateway = separate(control)
+    let gateway = separate_on(control)
         .api(
             "open",
             &bound(api("open", "/open/", &echo.url()), "localhost"),
@@ -190,7 +175,7 @@ fn a_host_that_does_not_fit_the_handshake_is_told() {
     let echo = Echo::start("api");
     let control = free_port();
     let list = json!([self_signed("listed").certificate_pem()]);
-    let gateway = separate(control)
+    let gateway = separate_on(control)
         .api("open", &bound(api("open", "/", &echo.url()), "localhost"))
         .api("a", &bound(listing("a", "/", &echo, &list), "strict.test"))
         .start();
@@ -219,7 +204,7 @@ fn a_client_of_a_raw_service_is_told() {
         json!({"protocol": "tcp", "listen_port": port,
             "proxy": {"target_url": format!("tcp://{}", echo.address())}}),
     );
-    let gateway = separate(control)
+    let gateway = separate_on(control)
         .config(json!({"ports_whitelist": {"tcp": {"ports": [port]}}}))
         .api("raw", &definition)
         .start();

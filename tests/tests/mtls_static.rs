@@ -7,7 +7,8 @@ use portcullis_tests::{
     echo::Echo,
     gateway::{Builder, Gateway, SECRET, api, with},
     mtls::{
-        Outcome, authority, call, call_to, early, expired, issued, not_allowed, self_signed, upload,
+        Outcome, authority, bound, call, call_to, early, expired, issued, listing, not_allowed,
+        self_signed, separate, upload,
     },
     ports::free_port,
     tls::Client,
@@ -16,26 +17,6 @@ use portcullis_tests::{
 use serde_json::{Value, json};
 
 const REQUIRED: &str = "Client TLS certificate is required";
-
-/// A definition with an allow list.
-fn listing(name: &str, listen_path: &str, echo: &Echo, entries: &Value) -> Value {
-    with(
-        api(name, listen_path, &echo.url()),
-        json!({"use_mutual_tls_auth": true, "client_certificates": entries}),
-    )
-}
-
-/// The same for one domain.
-fn bound(definition: Value, domain: &str) -> Value {
-    with(definition, json!({"domain": domain}))
-}
-
-/// TLS, custom domains, and the Control API on a port of its own.
-fn separate() -> Builder {
-    Gateway::builder()
-        .tls()
-        .config(json!({"enable_custom_domains": true, "control_api_port": free_port()}))
-}
 
 /// TLS with the Control API on the same port.
 fn shared() -> Builder {

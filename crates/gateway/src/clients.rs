@@ -256,11 +256,7 @@ impl Client {
     /// The certificate whose key it has proven.
     #[must_use]
     pub fn leaf(&self) -> Leaf {
-        Leaf {
-            fingerprint: self.chain.fingerprint(),
-            not_before: self.chain.not_before(),
-            not_after: self.chain.not_after(),
-        }
+        Leaf::of(&self.chain)
     }
 
     /// Whether a list lets this client pass now.

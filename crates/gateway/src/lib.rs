@@ -4,6 +4,7 @@
 //! ARCHITECTURE.md tells the life of a connection and of a request.
 
 mod access;
+mod aside;
 mod build;
 mod certificate_watch;
 mod certificates;
@@ -44,4 +45,4 @@ pub use diagnosis::{Diagnosis, Outcome, Question, Step, diagnose};
 pub use engine::ReloadError;
 pub use listen::BindError;
 pub use outward::{Destination, reach};
-pub use run::{Ready, Report, RunOptions, StartError, Stopped, check, run};
+pub use run::{LookIntoStore, Ready, Report, RunOptions, StartError, Stopped, check, run};

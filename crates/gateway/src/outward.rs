@@ -22,8 +22,9 @@ use portcullis_tls::{
 use serde_json::json;
 
 use crate::{
+    aside::Aside,
     build::{Builder, Built},
-    diagnosis::{Diagnosis, Outcome},
+    diagnosis::{Diagnosis, Outcome, not_looked_into},
     engine::Loader,
     observe::Registry,
     proxy::{
@@ -63,9 +64,13 @@ pub fn reach(
     at: i64,
 ) -> Result<Diagnosis, StartError> {
     let config = Arc::new(config.clone());
+    let aside = Aside::open(&config)?;
     let registry = Arc::new(Registry::new(VERSION));
-    let builder = Builder::new(config.clone(), registry, None)?;
+    let builder = Builder::new(config.clone(), registry, aside.certificates())?;
     let mut diagnosis = Diagnosis::new();
+    if let Err(error) = aside.stores() {
+        diagnosis.step("store", Outcome::Note, not_looked_into(error));
+    }
     let (built, id) = match destination {
         Destination::Api(id) => {
             let (built, _) = Loader::new(config, builder)

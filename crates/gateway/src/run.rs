@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     access::{Access, AccessLink},
+    aside::Aside,
     build::{BuildError, Builder, CrlInUse, ExplainedPort, Finding},
     certificate_watch::CertificateWatch,
     certificates::StoreAccess,
@@ -113,14 +114,36 @@ pub struct Report {
     pub store: Result<Option<Inspection>, StoreError>,
 }
 
-/// Looks at a configuration and its definitions as a start would, without starting.
+/// Whether the certificate store is looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookIntoStore {
+    /// It is, and must be there.
+    Yes,
+    /// What it holds is not known.
+    No,
+}
+
+/// Looks at a configuration and its definitions as a start would, without starting; into the
+/// certificate store as well where `look` says so.
 ///
 /// # Errors
 /// [`StartError::Build`] and [`StartError::Load`]: a start would fail with the same.
-pub fn check(config: &GatewayConfig) -> Result<Report, StartError> {
+/// [`StartError::Store`] when the store was to be looked into and cannot be.
+pub fn check(config: &GatewayConfig, look: LookIntoStore) -> Result<Report, StartError> {
     let config = Arc::new(config.clone());
     let registry = Arc::new(Registry::new(VERSION));
-    let builder = Builder::new(config.clone(), registry, None)?.explaining();
+    let aside = match look {
+        LookIntoStore::Yes => Some(Aside::open(&config)?),
+        LookIntoStore::No => None,
+    };
+    let certificates = match &aside {
+        Some(aside) => {
+            aside.stores().map_err(Clone::clone)?;
+            aside.certificates()
+        }
+        None => None,
+    };
+    let builder = Builder::new(config.clone(), registry, certificates)?.explaining();
     let (built, _) = Loader::new(config.clone(), builder)
         .load()
         .map_err(StartError::Load)?;

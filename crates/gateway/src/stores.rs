@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use portcullis_config::GatewayConfig;
 use portcullis_store::{
-    Certificates, Embedded, Engine, Inspection, Redis, Sessions, Signals, StoreError,
+    Certificates, Embedded, Engine, Health, Inspection, Redis, Sessions, Signals, StoreError,
     signals::{Rules, RulesError},
 };
 
@@ -31,10 +31,7 @@ impl Stores {
     /// # Errors
     /// [`StoreError`] for settings that cannot be right and for an embedded store that another process has.
     pub async fn open(config: &GatewayConfig) -> Result<Self, StoreError> {
-        let rules = rules(config).map_err(|error| StoreError::Settings {
-            key: "public_key_path".to_owned(),
-            reason: error.to_string(),
-        })?;
+        let rules = rules(config).map_err(|error| settings(&error))?;
         if config.key_passphrase_is_default() {
             tracing::warn!(
                 key = "security.private_certificate_encoding_secret",
@@ -61,6 +58,31 @@ impl Stores {
             signals.listen();
         }
         Ok(Self::of(engine, limiter, config, signals))
+    }
+
+    /// Opens what a configuration asks for to be read, by somebody who does not run the gateway: a copy
+    /// of the embedded store, whoever has it open, or a connection to Redis. No signals are listened to.
+    ///
+    /// # Errors
+    /// [`StoreError`] for what cannot be read now.
+    pub async fn aside(config: &GatewayConfig) -> Result<Self, StoreError> {
+        let engine = match &config.storage {
+            Some(redis) => {
+                let engine = Engine::Redis(Redis::open(redis.clone(), "storage").await?);
+                // Opening waits a while for an answer, good or bad.
+                if let Health::Down { reason } = &*engine.health().borrow() {
+                    return Err(StoreError::Away {
+                        address: redis.addresses.join(", "),
+                        reason: reason.clone(),
+                    });
+                }
+                engine
+            }
+            None => Engine::Embedded(Embedded::aside(&config.definitions.data_dir)?),
+        };
+        let rules = rules(config).map_err(|error| settings(&error))?;
+        let signals = Signals::new(engine.clone(), rules).without_loads();
+        Ok(Self::of(engine.clone(), engine, config, signals))
     }
 
     /// Looks at the embedded store without opening it; `None` when a Redis takes its place.
@@ -144,6 +166,13 @@ fn node_id() -> String {
     openssl::rand::rand_bytes(&mut bytes).expect("the library has a source of random numbers");
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("portcullis-{digits}")
+}
+
+fn settings(error: &RulesError) -> StoreError {
+    StoreError::Settings {
+        key: "public_key_path".to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 /// Whom signals are believed of.

@@ -7,7 +7,7 @@ use std::{fmt::Display, io::Write};
 
 use portcullis_apidef::ClientRule;
 use portcullis_config::Severity;
-use portcullis_gateway::{CrlInUse, ExplainedPort, Report};
+use portcullis_gateway::{CrlInUse, ExplainedPort, LookIntoStore, Report};
 use portcullis_pki::crl::{Mode, revocation::told as time};
 use portcullis_policy::{Demand, ExplainedRoute};
 use portcullis_store::Inspection;
@@ -35,6 +35,10 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         warning.severity = verdict.count(warning.severity);
         writeln!(stderr, "{warning}")?;
     }
+    let look = match arguments.store {
+        true => LookIntoStore::Yes,
+        false => LookIntoStore::No,
+    };
     let Report {
         findings,
         routes,
@@ -42,7 +46,7 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         crls,
         store,
         ..
-    } = portcullis_gateway::check(&loaded.config)?;
+    } = portcullis_gateway::check(&loaded.config, look)?;
     for finding in &findings {
         let severity = if finding.is_error {
             Severity::Error
@@ -75,10 +79,10 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
     write!(stdout, "{}", table(&routes))?;
     write!(stdout, "{}", client_certificates(&clients))?;
     write!(stdout, "{}", revocation_lists(&crls))?;
-    if let Some(holder) = in_use {
+    if let (Some(holder), LookIntoStore::No) = (in_use, look) {
         writeln!(
             stdout,
-            "The embedded store is in use by {holder}, so it has not been looked into.\n"
+            "The embedded store is in use by {holder}, so its file has not been checked; --store looks into it.\n"
         )?;
     }
     let file = loaded.path.map_or_else(

@@ -62,8 +62,8 @@ pub enum Command {
         one thing to change where it would not pass.\n\n\
         With --host it asks the configuration, offline: which domain decides, what the handshake asks for, \
         whether the chain passes it and by which alert it would not, which API the path reaches and \
-        whether its list lets the client pass. It decides by the code of a running gateway. The \
-        certificate store is not looked into: ids of it count as unknown.\n\n\
+        whether its list lets the client pass. It decides by the code of a running gateway, and \
+        looks into the store for certificates and keys; where it cannot, what is in there counts as unknown.\n\n\
         With --api or --upstream it connects to an upstream as the gateway would, hop by hop: proxy, \
         certificate shown, versions, suite, the upstream's certificate and why it is trusted or not. No \
         request is sent.\n\n\
@@ -120,6 +120,9 @@ pub struct CheckArguments {
     /// Take warnings, such as unknown keys, for errors
     #[arg(long)]
     pub strict: bool,
+    /// Look into the certificate store too: a copy of the embedded one, or Redis, which must be there
+    #[arg(long)]
+    pub store: bool,
 }
 
 /// Arguments of `doctor`.

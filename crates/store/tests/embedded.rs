@@ -6,6 +6,10 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -256,6 +260,56 @@ fn a_look_changes_nothing() {
     let in_the_way = parent.path().join("file");
     fs::write(&in_the_way, "").unwrap();
     assert!(refusal(&in_the_way).contains("portcullis.data_dir"));
+}
+
+/// What is looked into is a whole state of the store, however its gateway writes meanwhile, and is not
+/// the store: nothing is made, nothing changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_looked_into_while_another_writes_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("data");
+    let aside = |directory: &Path| Engine::Embedded(Embedded::aside(directory).unwrap());
+    assert_eq!(text(&aside(&directory), "number").await, None);
+    assert!(!directory.exists());
+
+    let engine = open(&directory);
+    put(&engine, "number", "0").await.unwrap();
+    put(&engine, "kept", "value").await.unwrap();
+    let writing = engine.clone();
+    let over = Arc::new(AtomicBool::new(false));
+    let until = over.clone();
+    let writer = tokio::spawn(async move {
+        let mut number = 0;
+        while !until.load(Ordering::Relaxed) {
+            number += 1;
+            put(&writing, "number", &number.to_string()).await.unwrap();
+            put(&writing, &format!("filler-{number}"), &"x".repeat(2000))
+                .await
+                .unwrap();
+        }
+        number
+    });
+    let mut last = 0;
+    while last < 30 {
+        let seen = aside(&directory);
+        assert_eq!(text(&seen, "kept").await.as_deref(), Some("value"));
+        let number: u64 = text(&seen, "number").await.unwrap().parse().unwrap();
+        assert!(number >= last, "{number} after {last}");
+        last = number;
+        let refused = put(&seen, "kept", "other").await.unwrap_err().to_string();
+        assert!(refused.contains("not to be changed"), "{refused}");
+    }
+    over.store(true, Ordering::Relaxed);
+    let number: u64 = writer.await.unwrap();
+    assert_eq!(text(&engine, "number").await, Some(number.to_string()));
+    assert_eq!(text(&engine, "kept").await.as_deref(), Some("value"));
+
+    fs::write(file_of(&directory), "no database").unwrap();
+    let refused = match Embedded::aside(&directory) {
+        Ok(_) => panic!("it was opened"),
+        Err(error) => error.to_string(),
+    };
+    assert!(refused.contains("damaged"), "{refused}");
 }
 
 /// A file whose name is taken away is read on, written no more, and written again once it is back.

@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 
-use portcullis_pki::Fingerprint;
+use portcullis_pki::{Fingerprint, PresentedChain};
 
 use super::{live::LiveSession, refusal::Refused};
 use crate::{clients::unix_now, proxy::view::Peer, snapshot::RunningApi};
@@ -75,12 +75,25 @@ impl Wanted<Cow<'_, str>> {
 }
 
 impl Leaf {
+    /// The first certificate of a chain.
+    pub fn of(chain: &PresentedChain) -> Self {
+        Self {
+            fingerprint: chain.fingerprint(),
+            not_before: chain.not_before(),
+            not_after: chain.not_after(),
+        }
+    }
+
     /// Whether its validity has begun and is not over.
     pub fn is_valid(&self, now: i64) -> bool {
         self.in_time(now).is_ok()
     }
 
-    fn in_time(&self, now: i64) -> Result<(), Refused> {
+    /// Why it opens nothing now.
+    ///
+    /// # Errors
+    /// [`Refused::CertificateExpired`], [`Refused::CertificateEarly`].
+    pub fn in_time(&self, now: i64) -> Result<(), Refused> {
         if now > self.not_after {
             Err(Refused::CertificateExpired)
         } else if now < self.not_before {

@@ -209,9 +209,9 @@ impl Messages {
         }
     }
 
-    /// What the sender of a refused request to the API of this name is told.
-    pub fn answer(&self, refused: Refused, style: ErrorStyle, api_name: &str) -> Answer {
-        let (status, text) = match refused {
+    /// Status and text for the sender of a refused request.
+    pub fn told(&self, refused: Refused) -> (u16, &str) {
+        match refused {
             Refused::TokenMissing => self.field_missing.told(),
             Refused::TokenUnknown => self.key_not_found.told(),
             Refused::CertificateMissing => self.cert_required.told(),
@@ -236,7 +236,12 @@ impl Messages {
             Refused::ApiRate => (429, "API Rate Limit Exceeded"),
             Refused::Quota => (403, "Quota exceeded"),
             Refused::StoreAway => (503, "Key store is not available"),
-        };
+        }
+    }
+
+    /// What the sender of a refused request to the API of this name is told.
+    pub fn answer(&self, refused: Refused, style: ErrorStyle, api_name: &str) -> Answer {
+        let (status, text) = self.told(refused);
         let mut answer = style.error(status, text);
         if matches!(refused, Refused::UserMissing | Refused::UserUnknown) {
             answer.authenticate = Some(realm(api_name));

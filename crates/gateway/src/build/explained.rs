@@ -67,8 +67,10 @@ pub struct ExplainedApi {
 pub struct Entries {
     /// The first that lets it pass.
     pub admits: Option<String>,
-    /// Ids of the certificate store, which is not looked into.
+    /// Ids of the certificate store, where that could not be looked into.
     pub unknown: Vec<String>,
+    /// Ids that the certificate store does not hold.
+    pub absent: Vec<String>,
 }
 
 impl ExplainedPort {
@@ -238,8 +240,14 @@ impl Builder {
                 Reference::Inline(_) => format!("entry {number} (inline PEM)"),
                 _ => format!("entry {number} ({reference})"),
             };
-            if found.failure == Some(Failure::StoreClosed) {
-                entries.unknown.push((*reference).to_owned());
+            match (&found.failure, Reference::classify(reference)) {
+                (Some(Failure::StoreClosed | Failure::StoreAway), _) => {
+                    entries.unknown.push((*reference).to_owned());
+                }
+                (Some(Failure::Said(_)), Reference::StoreId(id)) if found.key.is_none() => {
+                    entries.absent.push(id.to_owned());
+                }
+                _ => {}
             }
             let (Some(certificates), Some(chain)) = (found.key, chain) else {
                 continue;

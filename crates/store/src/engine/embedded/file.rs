@@ -9,12 +9,15 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase as _, backends::FileBackend};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase as _, StorageBackend as _,
+    backends::{FileBackend, InMemoryBackend},
+};
 use rustix::fs::access;
 
 use super::{
@@ -30,6 +33,18 @@ const NAME: &str = "store.redb";
 
 /// Memory for pages of the file, read or about to be written.
 const CACHE: usize = 32 << 20;
+
+/// Bytes at the start of the file that every commit changes.
+const HEAD_OF_FILE: usize = 4096;
+
+/// How often a copy is tried while its writer commits in between.
+const COPIES: usize = 50;
+
+/// How often a copy that does not pass its checks is taken again.
+const OPENINGS: usize = 3;
+
+/// The longest file that is copied, in bytes.
+const LONGEST_COPY: u64 = 2 << 30;
 
 /// Where a store is.
 #[derive(Debug, Clone)]
@@ -184,6 +199,77 @@ impl Place {
             builder.create_with_backend(Unwritten::over(file)?)
         };
         Ok(Opened::new(database?, revoked))
+    }
+
+    /// A copy in memory of what the store holds now, whoever has it open; an empty one where there is
+    /// no store.
+    pub(super) fn open_copy(&self) -> Result<Opened, StoreError> {
+        let mut opened = self.open_one_copy();
+        // A copy that was taken between two writes of a commit does not pass its checks.
+        for _ in 1..OPENINGS {
+            if opened.is_ok() {
+                break;
+            }
+            opened = self.open_one_copy();
+        }
+        opened
+    }
+
+    fn open_one_copy(&self) -> Result<Opened, StoreError> {
+        let copy = self.copy()?;
+        let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, redb::Error> {
+            let mut builder = Builder::new();
+            builder.set_check_integrity_on_open(true);
+            let database = match copy {
+                Some(copy) => builder.create_with_backend(copy)?,
+                None => {
+                    let database = builder.create_with_backend(InMemoryBackend::new())?;
+                    tables::make(&database)?;
+                    database
+                }
+            };
+            Ok(Opened::new(database, Revoked::default()))
+        }));
+        match opened {
+            Ok(Ok(database)) => {
+                self.check_format(&database)?;
+                Ok(database)
+            }
+            Ok(Err(error)) => Err(self.broken(self.explained(&error))),
+            Err(_) => Err(self.broken(DAMAGED)),
+        }
+    }
+
+    /// The bytes of the file as one commit left them; `None` when there is no file.
+    ///
+    /// A commit writes pages that nobody needs, and says in the head of the file that they count. So
+    /// bytes that were read while the head stayed the same belong together.
+    fn copy(&self) -> Result<Option<InMemoryBackend>, StoreError> {
+        let file = match File::open(&self.file) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.broken(self.remedy(&error))),
+        };
+        for _ in 0..COPIES {
+            let len = file
+                .metadata()
+                .map_err(|error| self.broken(self.remedy(&error)))?;
+            let len = len.len();
+            if len > LONGEST_COPY {
+                return Err(self.broken(format!(
+                    "it has {len} bytes; looking into it copies it into memory, which is done up to \
+                     {LONGEST_COPY}"
+                )));
+            }
+            match copy_of(&file, len) {
+                Ok(Some(copy)) => return Ok(Some(copy)),
+                Ok(None) => {}
+                Err(error) => return Err(self.broken(self.remedy(&error))),
+            }
+        }
+        Err(self.broken(
+            "the gateway that has it open writes so often that it cannot be looked into; try again",
+        ))
     }
 
     /// The file under the store's name as it is now; `None` when there is none.
@@ -341,6 +427,26 @@ impl Place {
         };
         format!("{error}; {remedy}")
     }
+}
+
+/// The first `len` bytes of a file, unless somebody commits to it meanwhile.
+fn copy_of(file: &File, len: u64) -> io::Result<Option<InMemoryBackend>> {
+    let mut head = [0; HEAD_OF_FILE];
+    file.read_exact_at(&mut head, 0)?;
+    let copy = InMemoryBackend::new();
+    copy.set_len(len)?;
+    let mut bytes = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < len {
+        let part = usize::try_from(len - at).unwrap_or(usize::MAX);
+        let part = part.min(bytes.len());
+        file.read_exact_at(&mut bytes[..part], at)?;
+        copy.write(at, &bytes[..part])?;
+        at += part as u64;
+    }
+    let mut now = [0; HEAD_OF_FILE];
+    file.read_exact_at(&mut now, 0)?;
+    Ok((now == head).then_some(copy))
 }
 
 /// What to do about a file that is not what it was.

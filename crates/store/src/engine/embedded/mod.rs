@@ -145,6 +145,25 @@ impl Embedded {
         })))
     }
 
+    /// What the store of a directory holds now, for somebody who only wants to read it: a copy, which
+    /// what the store's own process writes afterwards does not reach. Whatever is to be changed fails.
+    /// Where there is no store, none is made, and nothing is in it.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when it cannot be read.
+    pub fn aside(directory: &Path) -> Result<Self, StoreError> {
+        let place = Place::of(directory);
+        let opened = place.open_copy()?;
+        Ok(Self(Arc::new(Inner {
+            shared: Arc::new(Shared::new(place, Ok(opened))),
+            orders: None,
+            room: Arc::new(Semaphore::new(QUEUE)),
+            writer: None,
+            inbox: Inbox::default(),
+            slides: Slides::default(),
+        })))
+    }
+
     /// Looks at the store of a directory without changing anything, whoever has it open.
     ///
     /// # Errors
@@ -179,10 +198,11 @@ impl Embedded {
     }
 
     fn closed(&self) -> StoreError {
-        self.0
-            .shared
-            .place
-            .broken("it has been closed: the process is stopping")
+        let why = match self.0.orders {
+            Some(_) => "it has been closed: the process is stopping",
+            None => "it was opened to be looked into, not to be changed",
+        };
+        self.0.shared.place.broken(why)
     }
 
     /// Reads; once more when the database had to be opened again.

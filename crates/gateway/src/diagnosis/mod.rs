@@ -1,15 +1,18 @@
 //! What would become of a client with a certificate: for `doctor`.
 //!
-//! Nothing is decided here. The policy of the handshake, the judgement of the chain, the route and the list
-//! of the API are asked of the same values that a running gateway asks.
+//! Nothing is decided here. The policy of the handshake, the judgement of the chain, the route, the list
+//! of the API and the key of a certificate are asked of the same values that a running gateway asks.
 //!
-//! Invariant: what is not known (an id of a store that is not looked into) is never told as a pass.
+//! Invariant: what is not known (an id of a store that cannot be looked into) is never told as a pass.
+
+mod key;
 
 use std::sync::Arc;
 
 use portcullis_config::GatewayConfig;
 use portcullis_pki::{PresentedChain, Refusal, names::distinguished_name};
 use portcullis_policy::{Answer as RouteAnswer, Cleaning, clean_path, normalize_host};
+use portcullis_store::StoreError;
 use portcullis_tls::{
     ClientCertificate, HandshakeFailure,
     failure::alert_name,
@@ -20,6 +23,7 @@ use portcullis_tls::{
 use serde::Serialize;
 
 use crate::{
+    aside::Aside,
     build::{Builder, Entries, ExplainedDomain, asked},
     clients::Barred,
     engine::Loader,
@@ -123,11 +127,15 @@ impl Diagnosis {
 /// As [`crate::check`].
 pub fn diagnose(config: &GatewayConfig, question: &Question<'_>) -> Result<Diagnosis, StartError> {
     let config = Arc::new(config.clone());
+    let aside = Aside::open(&config)?;
     let registry = Arc::new(Registry::new(VERSION));
-    let builder = Builder::new(config.clone(), registry, None)?.explaining();
+    let builder = Builder::new(config.clone(), registry, aside.certificates())?.explaining();
     let mut loader = Loader::new(config.clone(), builder);
     let (built, _) = loader.load().map_err(StartError::Load)?;
     let mut diagnosis = Diagnosis::new();
+    if let Err(error) = aside.stores() {
+        diagnosis.step("store", Outcome::Note, not_looked_into(error));
+    }
     let number = question.port.unwrap_or(config.listen.port);
     let Some(port) = built.snapshot.ports.get(&number) else {
         let open: Vec<String> = built
@@ -153,7 +161,8 @@ pub fn diagnose(config: &GatewayConfig, question: &Question<'_>) -> Result<Diagn
         question,
         host: &host,
         snapshot: &built.snapshot,
-        skip_cleaning: config.server.skip_url_cleaning,
+        config: &config,
+        aside: &aside,
         builder: loader.builder(),
         diagnosis,
     };
@@ -177,7 +186,8 @@ struct Case<'c> {
     question: &'c Question<'c>,
     host: &'c str,
     snapshot: &'c Snapshot,
-    skip_cleaning: bool,
+    config: &'c GatewayConfig,
+    aside: &'c Aside,
     builder: &'c mut Builder,
     diagnosis: Diagnosis,
 }
@@ -284,7 +294,7 @@ impl Case<'_> {
     }
 
     fn request(&mut self, port: &Port, service: &HttpService) {
-        let cleaning = match self.skip_cleaning {
+        let cleaning = match self.config.server.skip_url_cleaning {
             true => Cleaning::KeepDoubleSlashes,
             false => Cleaning::Full,
         };
@@ -334,13 +344,10 @@ impl Case<'_> {
                 let remedy = Check::barred(stage, &barred).remedy();
                 return self.diagnosis.advise(remedy.to_owned());
             }
-            let (outcome, says) = if authentication.takes_certificates() {
-                (
-                    Outcome::Unknown,
-                    "it has no allow list; the key of the certificate decides, and the store is not \
-                     looked into",
-                )
-            } else if authentication.asks_for_certificates() {
+            if authentication.takes_certificates() {
+                return self.key(port, api);
+            }
+            let (outcome, says) = if authentication.asks_for_certificates() {
                 (
                     Outcome::Unknown,
                     "it has no allow list; a token that is bound to a certificate has to come with that one",
@@ -396,16 +403,17 @@ impl Case<'_> {
             .map(|chain| chain.fingerprint().to_string());
         if let (Barred::NotAllowed(_), false) = (&barred, entries.unknown.is_empty()) {
             let ids = entries.unknown.join(", ");
-            let named =
-                print.is_some_and(|print| entries.unknown.iter().any(|id| id.ends_with(&print)));
+            let named = print
+                .as_ref()
+                .is_some_and(|print| entries.unknown.iter().any(|id| id.ends_with(print)));
             let says = match named {
                 true => format!(
                     "{place} names this very certificate by its id; it passes if the certificate store, \
-                     which is not looked into, holds it"
+                     which could not be looked into, holds it"
                 ),
                 false => format!(
                     "{place}: no file and no inline PEM lets it pass; these ids of the certificate store, \
-                     which is not looked into, count as unknown: {ids}"
+                     which could not be looked into, count as unknown: {ids}"
                 ),
             };
             self.diagnosis.step("list", Outcome::Unknown, says);
@@ -415,6 +423,19 @@ impl Case<'_> {
                     .to_owned(),
             );
             return;
+        }
+        if let (Barred::NotAllowed(_), Some(id)) = (
+            &barred,
+            print.and_then(|print| entries.absent.iter().find(|id| id.ends_with(&print))),
+        ) {
+            let says = format!(
+                "{place}: refused with 403 `{barred}`: the list names it by its id, which the certificate store \
+                 does not hold"
+            );
+            self.diagnosis.step("list", Outcome::Refused, says);
+            let change =
+                format!("Upload the certificate (`portcullis cert add`), whose id is {id}.");
+            return self.diagnosis.advise(change);
         }
         let why = match &barred {
             Barred::Revoked(refusal) | Barred::RevocationUnknown(refusal) => format!(": {refusal}"),
@@ -458,6 +479,11 @@ fn judge(
             Err(refused) => Err(Barred::by(&refused, chain)),
         },
     }
+}
+
+/// Why ids of the store count as unknown.
+pub fn not_looked_into(error: &StoreError) -> String {
+    format!("the store cannot be looked into, so what it holds counts as unknown: {error}")
 }
 
 /// Whether nobody has revoked a certificate that is a key.
