@@ -32,6 +32,10 @@ pub(crate) struct Pair {
     pub(crate) authority: PathBuf,
     /// A client's certificate and key, each in a file.
     pub(crate) client: (PathBuf, PathBuf),
+    /// The same in one file.
+    pub(crate) client_both: PathBuf,
+    /// The public key of the server's certificate.
+    pub(crate) pin: PathBuf,
 }
 
 impl Pair {
@@ -45,7 +49,12 @@ impl Pair {
             fs::write(&path, bytes).map_err(Error::io(format!("write {}", path.display())))?;
             Ok::<_, Error>(path)
         };
+        let pin = X509::from_pem(&certificate)?
+            .public_key()?
+            .public_key_to_pem()?;
         Ok(Self {
+            pin: write("server.pub", &pin)?,
+            client_both: write("client.both.pem", &[&client[..], &client_key].concat())?,
             both: write("server.both.pem", &[&certificate[..], &key].concat())?,
             certificate: write("server.pem", &certificate)?,
             key: write("server.key", &key)?,

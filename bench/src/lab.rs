@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::certificate::Pair;
 use crate::error::Error;
-use crate::upstream;
+use crate::upstream::Upstream;
 
 /// Open files a run needs in one process: 3,000 idle connections and room for the rest.
 const FILES: u64 = 8192;
@@ -30,7 +30,7 @@ pub(crate) struct Programs {
 pub(crate) struct Lab {
     pub(crate) programs: Programs,
     pub(crate) pair: Pair,
-    pub(crate) upstream: SocketAddr,
+    pub(crate) upstream: Upstream,
     pub(crate) cores: Cores,
     dir: TempDir,
 }
@@ -43,9 +43,10 @@ impl Lab {
         cores.settle()?;
         let dir = TempDir::with_prefix("portcullis-bench-")
             .map_err(Error::io("make a temporary directory"))?;
+        let pair = Pair::make(dir.path())?;
         Ok(Self {
-            pair: Pair::make(dir.path())?,
-            upstream: upstream::start().await?,
+            upstream: Upstream::start(&pair).await?,
+            pair,
             programs,
             cores,
             dir,
@@ -64,6 +65,7 @@ impl Lab {
             apis: 1,
             certificates: Vec::new(),
             clients: Clients::Anybody,
+            behind: Behind::Plain,
             redis: None,
         })
     }
@@ -90,6 +92,8 @@ pub(crate) struct Site<'a> {
     pub(crate) certificates: Vec<String>,
     /// Who may connect.
     pub(crate) clients: Clients,
+    /// How the upstream is reached.
+    pub(crate) behind: Behind,
     /// The port of the Redis that is its store; with none, it has a store of its own.
     pub(crate) redis: Option<u16>,
 }
@@ -105,7 +109,40 @@ pub(crate) enum Clients {
     Listed(usize),
 }
 
+/// How the upstream is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// In the clear, by kept-alive connections.
+    Plain,
+    /// Over TLS, verified by the run's CA and its name, by kept-alive connections.
+    Tls,
+    /// The same with the run's client certificate, by a new connection for each request.
+    MutualAfresh,
+}
+
+impl Behind {
+    /// Whether it is TLS.
+    pub(crate) fn is_tls(self) -> bool {
+        self != Self::Plain
+    }
+
+    /// Whether a connection serves one request and a client certificate is shown.
+    pub(crate) fn is_afresh(self) -> bool {
+        self == Self::MutualAfresh
+    }
+}
+
 impl Site<'_> {
+    /// Where the upstream is.
+    pub(crate) fn upstream(&self) -> SocketAddr {
+        let upstream = &self.lab.upstream;
+        match self.behind {
+            Behind::Plain => upstream.plain,
+            Behind::Tls => upstream.tls,
+            Behind::MutualAfresh => upstream.mutual,
+        }
+    }
+
     /// The peer's address.
     pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()

@@ -57,6 +57,11 @@ impl Tally {
         self.0.units.fetch_add(units, Ordering::Relaxed);
     }
 
+    /// How many requests were answered in full so far.
+    pub(crate) fn requests(&self) -> u64 {
+        self.0.requests.load(Ordering::Relaxed)
+    }
+
     fn failed(&self, failure: Failure) {
         self.0.failed.fetch_add(1, Ordering::Relaxed);
         let mut first = self

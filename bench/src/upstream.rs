@@ -1,16 +1,28 @@
-//! The one upstream behind every peer: HTTP/1.1, keep-alive, two pages, nothing else.
+//! The one upstream behind every peer: HTTP/1.1, keep-alive, two pages, nothing else; in the clear, over
+//! TLS, and over TLS for clients of the run's CA.
 //!
 //! It runs on the generator's core and in its thread, so that it is cheap, the same for all,
-//! and never on the proxy's core.
+//! and never on the proxy's core. Over TLS every peer meets the same: version 1.3, one suite, one group,
+//! and a full handshake for each connection, since no session is ever resumed.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::OnceLock;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use memchr::memmem;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use openssl::error::ErrorStack;
+use openssl::ssl::{
+    Ssl, SslContext, SslContextBuilder, SslFiletype, SslMethod, SslOptions, SslSessionCacheMode,
+    SslVerifyMode, SslVersion,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_openssl::SslStream;
 
+use crate::certificate::Pair;
 use crate::error::Error;
+use crate::peer::SUITE;
 
 /// 128 bytes: small enough that moving them costs nothing.
 const SMALL: &[u8; 128] = b"The quick brown fox jumps over the lazy dog while the gateway passes \
@@ -54,25 +66,89 @@ impl Page {
     }
 }
 
-/// Starts the upstream on this runtime and returns its address.
-pub(crate) async fn start() -> Result<SocketAddr, Error> {
+/// The upstream, at its three addresses.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// In the clear.
+    pub(crate) plain: SocketAddr,
+    /// Over TLS.
+    pub(crate) tls: SocketAddr,
+    /// Over TLS, for whoever has a certificate of the run's CA.
+    pub(crate) mutual: SocketAddr,
+    accepted: Arc<AtomicU64>,
+}
+
+impl Upstream {
+    /// Starts it on this runtime.
+    pub(crate) async fn start(pair: &Pair) -> Result<Self, Error> {
+        let accepted = Arc::new(AtomicU64::new(0));
+        Ok(Self {
+            plain: listen(None, &accepted).await?,
+            tls: listen(Some(context(pair, false)?), &accepted).await?,
+            mutual: listen(Some(context(pair, true)?), &accepted).await?,
+            accepted,
+        })
+    }
+
+    /// How many connections it has accepted so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+fn context(pair: &Pair, mutual: bool) -> Result<SslContext, ErrorStack> {
+    let mut context = SslContextBuilder::new(SslMethod::tls_server())?;
+    context.set_min_proto_version(Some(SslVersion::TLS1_3))?;
+    context.set_groups_list("X25519")?;
+    context.set_options(SslOptions::NO_TICKET | SslOptions::CIPHER_SERVER_PREFERENCE);
+    context.set_session_cache_mode(SslSessionCacheMode::OFF);
+    context.set_certificate_chain_file(&pair.certificate)?;
+    context.set_private_key_file(&pair.key, SslFiletype::PEM)?;
+    if mutual {
+        context.set_ca_file(&pair.authority)?;
+        context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+    }
+    Ok(context.build())
+}
+
+async fn listen(tls: Option<SslContext>, accepted: &Arc<AtomicU64>) -> Result<SocketAddr, Error> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .map_err(Error::io("bind the upstream"))?;
     let address = listener
         .local_addr()
         .map_err(Error::io("read the upstream's address"))?;
+    let accepted = accepted.clone();
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
+            accepted.fetch_add(1, Ordering::Relaxed);
+            let tls = tls.clone();
             // A connection that ends badly is the proxy's to report.
-            tokio::spawn(async move { drop(serve(socket).await) });
+            tokio::spawn(async move { drop(greet(socket, tls).await) });
         }
     });
     Ok(address)
 }
 
-async fn serve(mut socket: TcpStream) -> std::io::Result<()> {
+async fn greet(socket: TcpStream, tls: Option<SslContext>) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
+    let Some(context) = tls else {
+        return serve(socket).await;
+    };
+    let mut stream = SslStream::new(Ssl::new(&context)?, socket)?;
+    Pin::new(&mut stream)
+        .accept()
+        .await
+        .map_err(std::io::Error::other)?;
+    // The same cipher for all, or no answer.
+    let suite = stream.ssl().current_cipher();
+    match suite.is_some_and(|suite| suite.name() == SUITE) {
+        true => serve(stream).await,
+        false => Ok(()),
+    }
+}
+
+async fn serve(mut socket: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
     let mut buffer = vec![0; 8 * 1024];
     let mut filled = 0;
     loop {

@@ -1,6 +1,6 @@
 //! Envoy: one worker thread beside its main thread, HTTP connection manager and router.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Peer, ask_version};
 use crate::error::Error;
@@ -19,7 +19,7 @@ impl Peer for Envoy {
     }
 
     fn set_up(&self, site: &Site<'_>) -> Result<Invocation, Error> {
-        let upstream = site.lab.upstream;
+        let upstream = site.upstream();
         let pair = &site.lab.pair;
         let mut conf = json!({"static_resources": {
             "listeners": [{
@@ -93,6 +93,19 @@ impl Peer for Envoy {
             tls["common_tls_context"]["validation_context"] =
                 json!({"trusted_ca": {"filename": pair.authority}});
         }
+        let cluster = &mut conf["static_resources"]["clusters"][0];
+        if site.behind.is_tls() {
+            cluster["transport_socket"] = tls(site);
+        }
+        if site.behind.is_afresh() {
+            cluster["typed_extension_protocol_options"] = json!({
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "common_http_protocol_options": {"max_requests_per_connection": 1},
+                    "explicit_http_config": {"http_protocol_options": {}}
+                }
+            });
+        }
         let conf = site.write("envoy.json", &format!("{conf:#}"))?;
         Ok(Invocation::of(&site.lab.programs.envoy)
             .arg("--config-path")
@@ -103,4 +116,34 @@ impl Peer for Envoy {
             .arg("--log-level")
             .arg("error"))
     }
+}
+
+/// TLS towards the upstream.
+fn tls(site: &Site<'_>) -> Value {
+    let pair = &site.lab.pair;
+    let mut common = json!({
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_2",
+            "tls_maximum_protocol_version": "TLSv1_3"
+        },
+        "validation_context": {
+            "trusted_ca": {"filename": pair.authority},
+            "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": "localhost"}}]
+        }
+    });
+    if site.behind.is_afresh() {
+        common["tls_certificates"] = json!([{
+            "certificate_chain": {"filename": pair.client.0},
+            "private_key": {"filename": pair.client.1}
+        }]);
+    }
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": "localhost",
+            "max_session_keys": 0,
+            "common_tls_context": common
+        }
+    })
 }

@@ -1,5 +1,6 @@
 //! HAProxy: one thread, HTTP mode, connections to the upstream shared among clients.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use super::{Peer, ask_version};
@@ -25,7 +26,13 @@ impl Peer for Haproxy {
 
     fn set_up(&self, site: &Site<'_>) -> Result<Invocation, Error> {
         let port = site.port;
-        let upstream = site.lab.upstream;
+        let upstream = upstream(site);
+        let reuse = if site.behind.is_afresh() {
+            "http-reuse never\n    option http-server-close"
+        } else {
+            // A new client takes an idle upstream connection too, as it does with every other peer.
+            "http-reuse always"
+        };
         let pair = site.lab.pair.both.display();
         let many = many(site)?;
         let clients = match site.clients {
@@ -52,8 +59,7 @@ defaults
     timeout server 600s
     timeout http-keep-alive 600s
     option forwardfor
-    # A new client takes an idle upstream connection too, as it does with every other peer.
-    http-reuse always
+    {reuse}
 
 frontend clients
     bind 127.0.0.1:{port} ssl crt {pair}{many}{clients} alpn h2,http/1.1
@@ -70,6 +76,22 @@ backend pages
             .arg("-f")
             .arg(conf))
     }
+}
+
+/// Address and TLS of the server.
+fn upstream(site: &Site<'_>) -> String {
+    let (address, pair) = (site.upstream(), &site.lab.pair);
+    if !site.behind.is_tls() {
+        return address.to_string();
+    }
+    let mut text = format!(
+        "{address} ssl verify required ca-file {} sni str(localhost) verifyhost localhost no-ssl-reuse",
+        pair.authority.display()
+    );
+    if site.behind.is_afresh() {
+        write!(text, " crt {}", pair.client_both.display()).expect("text takes text");
+    }
+    text
 }
 
 /// A directory with one file for each of many certificates, as an argument of `bind`.

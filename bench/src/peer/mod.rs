@@ -19,7 +19,7 @@ use crate::certificate::name_of;
 use crate::client::http1::{Http1, request};
 use crate::client::{Dial, Failure, Identity, Offer};
 use crate::error::Error;
-use crate::lab::{Clients, Lab, Site, listen_path};
+use crate::lab::{Behind, Clients, Lab, Site, listen_path};
 use crate::process::{Invocation, Process};
 use crate::upstream::Page;
 
@@ -30,7 +30,7 @@ pub(crate) use relay::NAME as RELAY;
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// The TLS 1.3 suite every peer must agree to, so that all pay for the same cipher.
-const SUITE: &str = "TLS_AES_128_GCM_SHA256";
+pub(crate) const SUITE: &str = "TLS_AES_128_GCM_SHA256";
 
 /// A proxy.
 pub(crate) trait Peer {
@@ -94,6 +94,17 @@ impl<'a> Running<'a> {
     ) -> Result<Self, Error> {
         let mut site = lab.site(peer.name())?;
         site.clients = clients;
+        Self::alone(peer, site).await
+    }
+
+    /// As [`Running::pinned`], with its upstream reached in another way.
+    pub(crate) async fn pinned_before(
+        peer: &dyn Peer,
+        lab: &'a Lab,
+        behind: Behind,
+    ) -> Result<Self, Error> {
+        let mut site = lab.site(peer.name())?;
+        site.behind = behind;
         Self::alone(peer, site).await
     }
 

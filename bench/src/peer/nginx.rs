@@ -26,7 +26,7 @@ impl Peer for Nginx {
     fn set_up(&self, site: &Site<'_>) -> Result<Invocation, Error> {
         let dir = site.dir.display();
         let port = site.port;
-        let upstream = site.lab.upstream;
+        let upstream = site.upstream();
         let certificate = site.lab.pair.certificate.display();
         let key = site.lab.pair.key.display();
         // Root's nginx would drop to a user who cannot enter the temporary directory.
@@ -42,6 +42,17 @@ impl Peer for Nginx {
                 "ssl_client_certificate {}; ssl_verify_client on;",
                 site.lab.pair.authority.display()
             ),
+        };
+        let scheme = if site.behind.is_tls() {
+            "https"
+        } else {
+            "http"
+        };
+        let tls = tls(site);
+        let kept = if site.behind.is_afresh() {
+            ""
+        } else {
+            "keepalive 256; keepalive_requests 1000000000; keepalive_timeout 600s;"
         };
         let conf = site.write(
             "nginx.conf",
@@ -70,16 +81,15 @@ http {{
 
     upstream pages {{
         server {upstream};
-        keepalive 256;
-        keepalive_requests 1000000000;
-        keepalive_timeout 600s;
+        {kept}
     }}
     server {{
         listen 127.0.0.1:{port} ssl http2;
         server_name localhost;
         {clients}
         location / {{
-            proxy_pass http://pages;
+            proxy_pass {scheme}://pages;
+            {tls}
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host $host;
@@ -104,6 +114,28 @@ http {{
             .arg("-c")
             .arg(conf))
     }
+}
+
+/// TLS towards the upstream.
+fn tls(site: &Site<'_>) -> String {
+    if !site.behind.is_tls() {
+        return String::new();
+    }
+    let pair = &site.lab.pair;
+    let mut text = format!(
+        "proxy_ssl_protocols TLSv1.2 TLSv1.3; proxy_ssl_verify on; proxy_ssl_trusted_certificate {}; \
+         proxy_ssl_name localhost; proxy_ssl_server_name on; proxy_ssl_session_reuse off;",
+        pair.authority.display()
+    );
+    if site.behind.is_afresh() {
+        let (certificate, key) = (pair.client.0.display(), pair.client.1.display());
+        write!(
+            text,
+            " proxy_ssl_certificate {certificate}; proxy_ssl_certificate_key {key};"
+        )
+        .expect("text takes text");
+    }
+    text
 }
 
 /// A server for each of many certificates.

@@ -80,6 +80,15 @@ impl Peer for Ours {
             },
             "portcullis": {"workers": 1, "data_dir": site.dir.join("data")}
         });
+        if site.behind.is_tls() {
+            conf["proxy_ssl_max_version"] = 772.into();
+            conf["portcullis"]["upstream_ca"] = json!({"*": site.lab.pair.authority});
+        }
+        if site.behind.is_afresh() {
+            conf["proxy_close_connections"] = true.into();
+            conf["security"] =
+                json!({"certificates": {"upstream": {"*": site.lab.pair.client_both}}});
+        }
         if site.clients != Clients::Anybody {
             // The handshake demands a certificate only where the Control API is elsewhere.
             conf["control_api_port"] = free_port()?.into();
@@ -110,11 +119,20 @@ fn definition(site: &Site<'_>, api: usize, path: &str, listed: Option<&[String]>
         },
         "proxy": {
             "listen_path": path,
-            "target_url": format!("http://{}/", site.lab.upstream),
+            "target_url": target(site),
             "strip_listen_path": true
         }
     });
     format!("{definition:#}")
+}
+
+/// The URL of the upstream.
+fn target(site: &Site<'_>) -> String {
+    let address = site.upstream();
+    match site.behind.is_tls() {
+        true => format!("https://{address}/"),
+        false => format!("http://{address}/"),
+    }
 }
 
 /// The allow list of the API; its entries are in the store, but for the run's client.

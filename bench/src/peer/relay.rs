@@ -29,7 +29,7 @@ impl Peer for Relay {
 
     fn set_up(&self, site: &Site<'_>) -> Result<Invocation, Error> {
         let port = site.port;
-        let upstream = site.lab.upstream;
+        let upstream = site.upstream();
         let conf = site.write(
             "relay.cfg",
             &format!(

@@ -7,10 +7,13 @@ mod certificates;
 mod definitions;
 mod download;
 mod http2;
+mod https_upstream;
 mod idle;
+mod in_turns;
 mod keep_alive;
 mod new_connection;
 mod resumed;
+mod upstream_identity;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -68,6 +71,9 @@ pub(crate) fn all() -> Vec<Box<dyn Scene>> {
             "a mutual connection by a list of 100,000",
             100_000,
         )),
+        Box::new(https_upstream::HttpsUpstream::pooled()),
+        Box::new(https_upstream::HttpsUpstream::afresh()),
+        Box::new(upstream_identity::UpstreamIdentity),
         Box::new(download::Download),
         Box::new(idle::Idle),
         Box::new(definitions::Definitions),
