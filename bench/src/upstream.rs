@@ -100,7 +100,7 @@ fn context(pair: &Pair, mutual: bool) -> Result<SslContext, ErrorStack> {
     let mut context = SslContextBuilder::new(SslMethod::tls_server())?;
     context.set_min_proto_version(Some(SslVersion::TLS1_3))?;
     context.set_groups_list("X25519")?;
-    context.set_options(SslOptions::NO_TICKET | SslOptions::CIPHER_SERVER_PREFERENCE);
+    context.set_options(SslOptions::NO_TICKET);
     context.set_session_cache_mode(SslSessionCacheMode::OFF);
     context.set_certificate_chain_file(&pair.certificate)?;
     context.set_private_key_file(&pair.key, SslFiletype::PEM)?;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use super::{Peer, ask_version};
+use super::{Peer, SUITE, ask_version};
 use crate::certificate::name_of;
 use crate::error::Error;
 use crate::lab::{Clients, Lab, Site};
@@ -85,7 +85,8 @@ fn upstream(site: &Site<'_>) -> String {
         return address.to_string();
     }
     let mut text = format!(
-        "{address} ssl verify required ca-file {} sni str(localhost) verifyhost localhost no-ssl-reuse",
+        "{address} ssl verify required ca-file {} sni str(localhost) verifyhost localhost no-ssl-reuse \
+         ciphersuites {SUITE}",
         pair.authority.display()
     );
     if site.behind.is_afresh() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Peer, ask_version};
+use super::{Peer, SUITE, ask_version};
 use crate::certificate::name_of;
 use crate::error::Error;
 use crate::lab::{Clients, Lab, Site};
@@ -124,7 +124,8 @@ fn tls(site: &Site<'_>) -> String {
     let pair = &site.lab.pair;
     let mut text = format!(
         "proxy_ssl_protocols TLSv1.2 TLSv1.3; proxy_ssl_verify on; proxy_ssl_trusted_certificate {}; \
-         proxy_ssl_name localhost; proxy_ssl_server_name on; proxy_ssl_session_reuse off;",
+         proxy_ssl_name localhost; proxy_ssl_server_name on; proxy_ssl_session_reuse off; \
+         proxy_ssl_conf_command Ciphersuites {SUITE};",
         pair.authority.display()
     );
     if site.behind.is_afresh() {
