@@ -445,6 +445,9 @@ fn remedy(check: UpstreamCheck) -> &'static str {
         UpstreamCheck::Usage => {
             "Have the upstream's certificate issued for servers (extended key usage serverAuth)."
         }
+        UpstreamCheck::Size => {
+            "Have the upstream send its certificate and its intermediates, each once, and nothing else."
+        }
         UpstreamCheck::Pins => {
             "The upstream has another key than the pinned ones: correct the pins (pinned_public_keys), or find \
              out who answers there."

@@ -1,11 +1,11 @@
 //! What `quickstart` prints once it answers.
 
-use std::{fmt::Write, net::SocketAddr, path::Path};
+use std::{fmt::Write, path::Path};
 
-use super::place::Made;
+use super::{demo::Addresses, place::Made};
 
 /// What was made, where it answers, and lines to paste.
-pub fn text(dir: &Path, made: &Made, base: &str, upstream: SocketAddr, client_id: &str) -> String {
+pub fn text(dir: &Path, made: &Made, base: &str, demo: Addresses, client_id: &str) -> String {
     let curl = match base.starts_with("https:") {
         true => format!(
             "curl --cacert {}",
@@ -47,7 +47,7 @@ pub fn text(dir: &Path, made: &Made, base: &str, upstream: SocketAddr, client_id
         }
     }
     line(&format!("\n  gateway:       {base}"));
-    line(&format!("  demo upstream: http://{upstream}\n"));
+    line(&format!("  demo upstream: {}\n", demo.urls().join(", ")));
     line("Try it from another terminal:\n");
     for (what, command) in [
         (
@@ -116,6 +116,14 @@ pub fn text(dir: &Path, made: &Made, base: &str, upstream: SocketAddr, client_id
             "One by somebody else: 401",
             format!("{curl} {stranger} {base}/cert-auth/stranger"),
         ),
+        (
+            "An upstream that lets in nobody without a certificate, and tells whose it saw",
+            format!("{curl} {base}/upstream-mtls/hello"),
+        ),
+        (
+            "That hop step by step: certificate, key and authorities on both sides",
+            format!("portcullis doctor --conf {conf} --api upstream-mtls"),
+        ),
     ] {
         line(&format!("  # {what}"));
         line(&format!("  {command}\n"));
@@ -141,20 +149,27 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
+    fn demo() -> Addresses {
+        Addresses {
+            plain: ([127, 0, 0, 1], 2).into(),
+            secure: ([127, 0, 0, 1], 3).into(),
+        }
+    }
+
     #[test]
     fn every_line_can_be_pasted_whatever_the_directory_is_called() {
         let text = text(
             Path::new("/tmp/it's here"),
             &Made::default(),
             "https://localhost:1",
-            ([127, 0, 0, 1], 2).into(),
+            demo(),
             "id",
         );
         let commands: Vec<_> = text
             .lines()
             .filter(|line| line.starts_with("  curl "))
             .collect();
-        assert_eq!(commands.len(), 13);
+        assert_eq!(commands.len(), 14);
         for command in commands {
             assert!(
                 command.contains(r"--cacert '/tmp/it'\''s here/certs/ca.pem'"),
@@ -167,13 +182,7 @@ mod tests {
     fn only_what_happened_is_announced() {
         let mut made = Made::default();
         made.keep("tyk.conf: kept");
-        let text = text(
-            Path::new("/q"),
-            &made,
-            "http://localhost:1",
-            ([127, 0, 0, 1], 2).into(),
-            "id",
-        );
+        let text = text(Path::new("/q"), &made, "http://localhost:1", demo(), "id");
         assert!(
             text.contains("  kept as it is:\n    tyk.conf: kept\n"),
             "{text}"

@@ -1,5 +1,6 @@
 //! The development certificates: a CA, a server pair for localhost, a client pair that the sample APIs
-//! let pass, and one that they do not.
+//! let pass, and one that they do not; and for the hop behind the gateway, a server pair for the demo upstream
+//! and the pair that the gateway shows to it.
 //!
 //! Invariants:
 //! - A pair that is there and valid is never touched, whoever made it.
@@ -26,6 +27,8 @@ const CA: &str = "ca";
 const SERVER: &str = "server";
 const CLIENT: &str = "client";
 const STRANGER: &str = "stranger";
+const UPSTREAM: &str = "upstream";
+const GATEWAY: &str = "gateway";
 
 const CA_DAYS: u32 = 3650;
 /// The longest a browser accepts of a server certificate.
@@ -119,6 +122,16 @@ pub fn ensure(directory: &Path, made: &mut Made) -> Result<(), CertificateError>
             STRANGER,
             "client certificate that nothing lets pass",
         ),
+        File::of(
+            directory,
+            UPSTREAM,
+            "server certificate of the demo upstream behind mutual TLS",
+        ),
+        File::of(
+            directory,
+            GATEWAY,
+            "client certificate that the gateway shows to it",
+        ),
     ];
     let (authority, new_authority) = match ca.read()? {
         Found::Valid(authority) => {
@@ -158,11 +171,12 @@ pub fn ensure(directory: &Path, made: &mut Made) -> Result<(), CertificateError>
             continue;
         }
         pair.write(match pair.name {
-            SERVER => {
+            SERVER | UPSTREAM => {
                 let names = ["localhost", "127.0.0.1", "::1"];
                 make_server(&authority, &names, Algorithm::P256, PAIR_DAYS)?
             }
             CLIENT => make_client(&authority, "quickstart client", Algorithm::P256, PAIR_DAYS)?,
+            GATEWAY => make_client(&authority, "quickstart gateway", Algorithm::P256, PAIR_DAYS)?,
             _ => make_client(
                 &authority,
                 "quickstart stranger",
@@ -178,7 +192,8 @@ pub fn ensure(directory: &Path, made: &mut Made) -> Result<(), CertificateError>
     Ok(())
 }
 
-/// The two files of a pair.
+/// A pair on the disk: two files, but for the gateway's own, which definitions name by one path and which
+/// therefore holds its key as well.
 struct File<'a> {
     directory: &'a Path,
     name: &'static str,
@@ -200,9 +215,17 @@ impl<'a> File<'a> {
         }
     }
 
+    /// Certificate and key are in one file.
+    fn is_one(&self) -> bool {
+        self.name == GATEWAY
+    }
+
     fn title(&self) -> String {
         let name = self.name;
-        format!("certs/{name}.pem, certs/{name}.key: {}", self.what)
+        match self.is_one() {
+            true => format!("certs/{name}.pem: {}, with its key", self.what),
+            false => format!("certs/{name}.pem, certs/{name}.key: {}", self.what),
+        }
     }
 
     fn certificate(&self) -> PathBuf {
@@ -210,7 +233,10 @@ impl<'a> File<'a> {
     }
 
     fn key(&self) -> PathBuf {
-        self.directory.join(format!("{}.key", self.name))
+        match self.is_one() {
+            true => self.certificate(),
+            false => self.directory.join(format!("{}.key", self.name)),
+        }
     }
 
     fn read(&self) -> Result<Found, CertificateError> {
@@ -263,9 +289,15 @@ impl<'a> File<'a> {
     /// Key first: a certificate that is there always has its key.
     fn write(&self, pair: Pair) -> Result<Pair, CertificateError> {
         let (certificate, key) = (self.certificate(), self.key());
-        write_private(&key, pair.key_pem().as_bytes())
+        let mut private = pair.key_pem();
+        if self.is_one() {
+            private.insert_str(0, &pair.certificate_pem());
+        }
+        write_private(&key, private.as_bytes())
             .map_err(|source| CertificateError::Write { path: key, source })?;
-        place::write_whole(&certificate, &pair.certificate_pem())?;
+        if !self.is_one() {
+            place::write_whole(&certificate, &pair.certificate_pem())?;
+        }
         Ok(pair)
     }
 }
@@ -275,14 +307,26 @@ impl<'a> File<'a> {
 /// # Errors
 /// As [`ensure`].
 pub fn client_id(directory: &Path, organisation: &str) -> Result<String, CertificateError> {
-    let client = File::of(directory, CLIENT, "");
-    match client.read()? {
-        Found::Valid(pair) => {
-            let print = Fingerprint::of(&pair.certificate).map_err(MakeError::from)?;
-            Ok(format!("{organisation}{print}"))
-        }
+    let pair = valid(directory, CLIENT)?;
+    let print = Fingerprint::of(&pair.certificate).map_err(MakeError::from)?;
+    Ok(format!("{organisation}{print}"))
+}
+
+/// The pair of the demo upstream, and the authority whose clients it lets in.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn of_upstream(directory: &Path) -> Result<(Pair, Pair), CertificateError> {
+    Ok((valid(directory, UPSTREAM)?, valid(directory, CA)?))
+}
+
+/// A pair that [`ensure`] has seen to.
+fn valid(directory: &Path, name: &'static str) -> Result<Pair, CertificateError> {
+    let file = File::of(directory, name, "");
+    match file.read()? {
+        Found::Valid(pair) => Ok(pair),
         Found::Nothing | Found::Expired => Err(CertificateError::Mismatch {
-            path: client.certificate(),
+            path: file.certificate(),
         }),
     }
 }
@@ -341,7 +385,7 @@ mod tests {
         );
         let mut made = Made::default();
         ensure(root.path(), &mut made).unwrap();
-        assert_eq!(made.renewed().count(), 4);
+        assert_eq!(made.renewed().count(), 6);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //!   said.
 //! - The directory is all there is: running again, or `portcullis gateway --conf DIR/tyk.conf`
 //!   beside it, serves the same APIs.
-//! - The definitions name the demo upstream's port, so the port is chosen once, when the directory
-//!   is made, and recorded in it. When something else has that port later, we say so and stop.
+//! - The definitions name the demo upstream's ports, so they are chosen once, when the directory
+//!   is made, and recorded in it. When something else has one of them later, we say so and stop.
 
 mod announce;
 mod certificates;
@@ -42,6 +42,9 @@ pub enum QuickstartError {
     /// The port of the demo upstream.
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
+    /// The TLS library has no server with the demo upstream's pair.
+    #[error("the demo upstream cannot speak TLS: {0}")]
+    Door(#[from] openssl::error::ErrorStack),
 }
 
 impl QuickstartError {
@@ -50,7 +53,7 @@ impl QuickstartError {
         match self {
             Self::Place(_) => Exit::System,
             Self::Certificates(error) if error.is_about_content() => Exit::Configuration,
-            Self::Certificates(_) => Exit::System,
+            Self::Certificates(_) | Self::Door(_) => Exit::System,
             Self::Demo(_) => Exit::Listen,
         }
     }
@@ -82,10 +85,11 @@ pub fn run(arguments: QuickstartArguments) -> Result<Exit, Failure> {
         })
         .map_err(QuickstartError::from)?;
     let loaded = configuration::load(Some(&dir.join("tyk.conf")), port)?;
-    let upstream = demo.serve().map_err(QuickstartError::from)?;
-
-    let client_id =
-        certificates::client_id(&dir.join("certs"), "default").map_err(QuickstartError::from)?;
+    let certs = dir.join("certs");
+    let client_id = certificates::client_id(&certs, "default").map_err(QuickstartError::from)?;
+    let (pair, authority) = certificates::of_upstream(&certs).map_err(QuickstartError::from)?;
+    let door = demo::Door::new(&pair, &authority).map_err(QuickstartError::from)?;
+    let upstream = demo.serve(door).map_err(QuickstartError::from)?;
     let ready = move |ready: Ready| {
         let base = base_url(&ready);
         let text = announce::text(&dir, &made, &base, upstream, &client_id);
@@ -111,8 +115,8 @@ fn set_up(dir: &Path, port: Option<u16>) -> Result<(PathBuf, Made, demo::Demo), 
     let dir = place::resolve(dir)?;
     let mut made = Made::default();
     certificates::ensure(&dir.join("certs"), &mut made)?;
-    let demo = demo::Demo::reserve(&dir.join("demo-port"), &mut made)?;
-    samples::ensure(&dir, port, demo.address(), &mut made)?;
+    let demo = demo::Demo::reserve(&dir, &mut made)?;
+    samples::ensure(&dir, port, demo.addresses(), &mut made)?;
     Ok((dir, made, demo))
 }
 
@@ -163,8 +167,15 @@ mod tests {
         assert!(!loaded.config.secret_is_default());
         assert_eq!(loaded.config.listen.port, 8443);
         assert_eq!(made.renewed().count(), 0);
-        for name in ["ca", "server", "client", "stranger"] {
-            let key = dir.join(format!("certs/{name}.key"));
+        for name in [
+            "ca.key",
+            "server.key",
+            "client.key",
+            "stranger.key",
+            "upstream.key",
+            "gateway.pem",
+        ] {
+            let key = dir.join("certs").join(name);
             assert_eq!(
                 fs::metadata(key).unwrap().permissions().mode() & 0o777,
                 0o600,
@@ -181,14 +192,16 @@ mod tests {
             })
             .collect();
         let parsed = portcullis_apidef::parse_files(&sources);
-        assert_eq!(parsed.len(), 5);
+        assert_eq!(parsed.len(), 6);
         for file in &parsed {
             let definition = file.result.as_ref().unwrap();
             assert_eq!(definition.warnings, [], "{}", file.name);
-            assert_eq!(
-                definition.api.upstream.targets[0].authority.to_string(),
-                demo.address().to_string()
-            );
+            let target = &definition.api.upstream.targets[0];
+            let listener = match definition.api.upstream.tls.certificates.is_empty() {
+                true => demo.addresses().plain,
+                false => demo.addresses().secure,
+            };
+            assert_eq!(target.port, listener.port(), "{}", file.name);
         }
     }
 
@@ -212,7 +225,7 @@ mod tests {
         let error = set_up(root.path(), None).unwrap_err();
         let said = error.to_string();
         assert!(
-            said.contains(&held.address().to_string()) && said.contains("demo-port"),
+            said.contains(&held.addresses().plain.to_string()) && said.contains("demo-port"),
             "{said}"
         );
         assert_eq!(error.exit(), Exit::Listen);

@@ -1,27 +1,32 @@
 //! `tyk.conf` and the sample APIs of a new directory.
 //!
 //! Most definitions are Classic, one is OAS, so that both can be looked at and changed. One asks for a key,
-//! one for a listed client certificate, one for a client certificate that belongs to a key.
+//! one for a listed client certificate, one for a client certificate that belongs to a key; behind one the
+//! gateway itself has to show a certificate.
 
 use std::{net::SocketAddr, path::Path};
 
 use serde_json::{Value, json};
 
-use super::place::{self, Made, PlaceError};
+use super::{
+    demo::Addresses,
+    place::{self, Made, PlaceError},
+};
 
 /// Port of the gateway when nobody says another.
 const DEFAULT_PORT: u16 = 8443;
 
-/// Writes what is missing. `port` is the gateway's, `upstream` the demo's address.
+/// Writes what is missing. `port` is the gateway's, `demo` where the demo upstream listens.
 ///
 /// # Errors
 /// [`PlaceError`].
 pub fn ensure(
     dir: &Path,
     port: Option<u16>,
-    upstream: SocketAddr,
+    demo: Addresses,
     made: &mut Made,
 ) -> Result<(), PlaceError> {
+    let upstream = demo.plain;
     let samples = [
         (
             "apps/echo.json",
@@ -48,6 +53,11 @@ pub fn ensure(
             "Classic definition of /cert-auth/, where a certificate stands for a key",
             cert_auth(upstream),
         ),
+        (
+            "apps/upstream-mtls.json",
+            "OAS definition of /upstream-mtls/, whose upstream asks the gateway for certs/gateway.pem",
+            upstream_mtls(&demo.secure_url()),
+        ),
     ];
     place::directory(&dir.join("apps"))?;
     for (name, what, definition) in samples {
@@ -60,9 +70,11 @@ pub fn ensure(
             }
             Some(text) => {
                 made.keep(title);
-                if !text.contains(&format!("//{upstream}/")) {
+                let leads = demo.urls().iter().any(|url| text.contains(url));
+                if !leads {
                     made.note(format!(
-                        "{name} does not lead to the demo upstream, which is at {upstream}"
+                        "{name} does not lead to the demo upstream, which is at {}",
+                        demo.urls().join(" and ")
                     ));
                 }
             }
@@ -178,6 +190,40 @@ fn streams(upstream: SocketAddr) -> Value {
     })
 }
 
+fn upstream_mtls(url: &str) -> Value {
+    json!({
+        "openapi": "3.0.3",
+        "info": {"title": "Upstream mutual TLS", "version": "1.0.0"},
+        "paths": {},
+        "x-tyk-api-gateway": {
+            "info": {
+                "id": "upstream-mtls",
+                "name": "Upstream mutual TLS",
+                "orgId": "default",
+                "state": {"active": true}
+            },
+            "server": {"listenPath": {"value": "/upstream-mtls/", "strip": true}},
+            "upstream": {
+                "url": url,
+                "tlsTransport": {"minVersion": "1.2", "maxVersion": "1.3"},
+                "mutualTLS": {
+                    "enabled": true,
+                    "domainToCertificateMapping": [
+                        {"domain": "localhost", "certificate": "certs/gateway.pem"}
+                    ]
+                },
+                "certificatePinning": {
+                    "enabled": true,
+                    "domainToPublicKeysMapping": [
+                        {"domain": "localhost", "publicKeys": ["certs/upstream.pem"]}
+                    ]
+                }
+            }
+        },
+        "x-portcullis": {"upstream_ca": {"localhost": "certs/ca.pem"}}
+    })
+}
+
 /// It holds the secret of the Control API, so it is for the owner's eyes.
 fn write_configuration(path: &Path, configuration: &Value) -> Result<(), PlaceError> {
     portcullis_pki::file::write_private(path, format!("{configuration:#}\n").as_bytes()).map_err(
@@ -213,7 +259,10 @@ mod tests {
             ensure(
                 root.path(),
                 asked,
-                ([127, 0, 0, 1], 9).into(),
+                Addresses {
+                    plain: ([127, 0, 0, 1], 9).into(),
+                    secure: ([127, 0, 0, 1], 10).into(),
+                },
                 &mut Made::default(),
             )
             .unwrap();

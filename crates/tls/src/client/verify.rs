@@ -21,7 +21,7 @@ use openssl::{
     x509::{X509Ref, X509StoreContext, X509StoreContextRef, X509VerifyResult},
 };
 use openssl_sys as ffi;
-use portcullis_pki::PresentedChain;
+use portcullis_pki::{PresentedChain, PresentedError};
 
 use super::{ClientSettings, Verification, pins};
 use crate::sys;
@@ -43,6 +43,9 @@ pub enum ServerRefused {
         /// The host that was meant.
         host: Box<str>,
     },
+    /// What it presents cannot be looked at.
+    #[error("what the upstream presents cannot be looked at: {0}")]
+    Presented(PresentedError),
 }
 
 /// What a connection expects of its server.
@@ -115,7 +118,7 @@ fn is_expected(context: &mut X509StoreContextRef) -> bool {
         Some(chain) => expected.judge(chain.iter()),
         None => match sys::with_peer_certificates(ssl, PresentedChain::of_der) {
             Ok(presented) => expected.judge(pins::signers(&presented).into_iter()),
-            Err(_) => expected.judge(std::iter::empty()),
+            Err(error) => Err(ServerRefused::Presented(error)),
         },
     };
     let Err(refusal) = judged else { return true };

@@ -8,7 +8,7 @@ use std::{
 
 use openssl::ssl::{Error, SslRef};
 use openssl_sys as ffi;
-use portcullis_pki::CertificateFacts;
+use portcullis_pki::{CertificateFacts, PresentedError};
 
 use super::{alert_name, alert_of, text, tls_codes};
 use crate::client::{self, ClientError, ServerRefused};
@@ -30,6 +30,8 @@ pub enum UpstreamCheck {
     Authority,
     /// Its certificate may be used by a server.
     Usage,
+    /// What it presents is no more than is looked at.
+    Size,
     /// It has a pinned key.
     Pins,
     /// Its certificate's common name is the host.
@@ -53,6 +55,7 @@ impl UpstreamCheck {
             UpstreamCheck::Name => "name",
             UpstreamCheck::Authority => "authority",
             UpstreamCheck::Usage => "usage",
+            UpstreamCheck::Size => "size",
             UpstreamCheck::Pins => "pins",
             UpstreamCheck::CommonName => "common_name",
             UpstreamCheck::Identity => "identity",
@@ -70,7 +73,7 @@ impl UpstreamCheck {
             UpstreamCheck::Validity => ("TLE", "tls_certificate_expired"),
             UpstreamCheck::Name => ("TLM", "tls_hostname_mismatch"),
             UpstreamCheck::Authority => ("TLN", "tls_unknown_authority"),
-            UpstreamCheck::Usage => ("TLI", "tls_certificate_invalid"),
+            UpstreamCheck::Usage | UpstreamCheck::Size => ("TLI", "tls_certificate_invalid"),
             UpstreamCheck::Pins | UpstreamCheck::CommonName | UpstreamCheck::Identity => {
                 ("UPE", "upstream_error")
             }
@@ -119,6 +122,8 @@ impl UpstreamTlsFailure {
             let check = match refused {
                 ServerRefused::Pins { .. } => UpstreamCheck::Pins,
                 ServerRefused::CommonName { .. } => UpstreamCheck::CommonName,
+                ServerRefused::Presented(PresentedError::Malformed(_)) => UpstreamCheck::Usage,
+                ServerRefused::Presented(_) => UpstreamCheck::Size,
             };
             return Some(UpstreamTlsFailure::new(check, refused.to_string()));
         }
@@ -129,6 +134,7 @@ impl UpstreamTlsFailure {
                 ffi::SSL_R_UNSUPPORTED_PROTOCOL | ffi::SSL_R_NO_SUPPORTED_VERSIONS_ENABLED => {
                     return Some(UpstreamTlsFailure::no_version());
                 }
+                ffi::SSL_R_EXCESSIVE_MESSAGE_SIZE => return Some(UpstreamTlsFailure::too_large()),
                 _ => found = found.or_else(|| alert_of(code)),
             }
         }
@@ -172,6 +178,13 @@ impl UpstreamTlsFailure {
     pub fn no_version() -> UpstreamTlsFailure {
         let message = "the upstream and the gateway share no TLS version";
         UpstreamTlsFailure::new(UpstreamCheck::Version, message.to_owned())
+    }
+
+    /// A message of its handshake is larger than the library reads; only certificates grow like that.
+    fn too_large() -> UpstreamTlsFailure {
+        let message =
+            "the upstream presents more than 100 KiB of certificates, which are not looked at";
+        UpstreamTlsFailure::new(UpstreamCheck::Size, message.to_owned())
     }
 
     /// The client side could not be set up.

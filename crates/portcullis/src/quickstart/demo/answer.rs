@@ -17,12 +17,12 @@ use tokio_tungstenite::{
     tungstenite::{handshake::derive_accept_key, protocol::Role},
 };
 
-use super::{echo, paced::Paced};
+use super::{door::Visitor, echo, paced::Paced};
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// The answer to a request.
-pub async fn to(request: Request<Incoming>) -> Answer {
+/// The answer to a request, of somebody who showed a certificate where it came by TLS.
+pub async fn to(request: Request<Incoming>, visitor: Option<&Visitor>) -> Answer {
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     match request.uri().path() {
         "/stream" | "/events" | "/ws" if !reading => {
@@ -33,7 +33,7 @@ pub async fn to(request: Request<Incoming>) -> Answer {
         "/stream" => paced("text/plain; charset=utf-8", lines()),
         "/events" => paced("text/event-stream", events()),
         "/ws" => web_socket(request),
-        _ => echo::of(request).await.map(BodyExt::boxed_unsync),
+        _ => echo::of(request, visitor).await.map(BodyExt::boxed_unsync),
     }
 }
 

@@ -5,11 +5,13 @@ use hyper::{HeaderMap, body::Incoming};
 use hyper::{Request, Response, StatusCode, body::Bytes, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
+use super::door::Visitor;
+
 /// The longest body that is told back; longer ones are only counted, up to a point.
 const LONGEST: usize = 1 << 20;
 
-/// Method, path, query, headers and body of a request.
-pub async fn of(request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// Method, path, query, headers and body of a request, and the certificate it came with.
+pub async fn of(request: Request<Incoming>, visitor: Option<&Visitor>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, LONGEST).collect().await {
         Ok(body) => body.to_bytes(),
@@ -18,17 +20,19 @@ pub async fn of(request: Request<Incoming>) -> Response<Full<Bytes>> {
             return answer(StatusCode::PAYLOAD_TOO_LARGE, &json!({"error": text}));
         }
     };
-    answer(
-        StatusCode::OK,
-        &json!({
-            "method": head.method.as_str(),
-            "path": head.uri.path(),
-            "query": head.uri.query(),
-            "headers": headers(&head.headers),
-            "body": String::from_utf8_lossy(&body),
-            "body_bytes": body.len(),
-        }),
-    )
+    let mut told = json!({
+        "method": head.method.as_str(),
+        "path": head.uri.path(),
+        "query": head.uri.query(),
+        "headers": headers(&head.headers),
+        "body": String::from_utf8_lossy(&body),
+        "body_bytes": body.len(),
+    });
+    if let Some(visitor) = visitor {
+        told["tls"] = visitor.version.into();
+        told["client_certificate"] = visitor.certificate.clone();
+    }
+    answer(StatusCode::OK, &told)
 }
 
 fn answer(status: StatusCode, json: &Value) -> Response<Full<Bytes>> {
