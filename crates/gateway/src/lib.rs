@@ -19,6 +19,7 @@ mod events;
 mod flight;
 pub mod http1;
 mod inventory;
+mod links;
 mod listen;
 mod live;
 mod loader_thread;

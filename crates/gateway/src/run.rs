@@ -30,6 +30,7 @@ use crate::{
     engine::{ControlLoop, Engine, Loader, ReloadError},
     events::{Deliveries, ExpiryMonitor},
     flight::FlightRecorder,
+    links::Links,
     listen::{self, BindError},
     live::Live,
     loader_thread::LoaderThread,
@@ -224,6 +225,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         access.obey(&stores, &config);
     }
     let certificates = stores.certificates().clone();
+    let live = Arc::new(Live::new(Snapshot::default()));
     let (flight, recorder) = FlightRecorder::start(runtime.handle());
     let api = Arc::new(ControlApi::new(
         config.clone(),
@@ -231,18 +233,12 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         registry.clone(),
         stores.clone(),
         recorder,
+        Links::new(live.clone(), services.clone(), stores.clone()),
     ));
     let control = ControlLink::new(api, runtime.handle().clone());
     let (access_log, log_writer) = AccessLog::start(&config.logs, io::stdout())?;
     registry.watch(&access_log);
 
-    let live = Arc::new(Live::new(Snapshot {
-        generation: 0,
-        ports: Default::default(),
-        policies: Default::default(),
-        control_list: None,
-        endpoints: Default::default(),
-    }));
     let served = live.clone();
     registry.watch_certificates(move || served.load().server_certificates());
     let mut orders = Vec::new();

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The state of the whole gateway at one moment. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Snapshot {
     /// Counts reloads, from 1.
     pub generation: u64,

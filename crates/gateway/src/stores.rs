@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use portcullis_config::GatewayConfig;
 use portcullis_store::{
-    Certificates, Embedded, Engine, Health, Inspection, Redis, Sessions, Signals, StoreError,
+    Certificates, Embedded, Engine, Health, Inspection, Outward, Redis, Sessions, Signals,
+    StoreError,
     signals::{Rules, RulesError},
 };
 
@@ -124,6 +125,14 @@ impl Stores {
     /// has certificates of its own.
     pub fn limiter(&self) -> &Engine {
         &self.0.limiter
+    }
+
+    /// How the stores elsewhere are connected to, each once.
+    pub fn outward(&self) -> Vec<Outward> {
+        let engines = [&self.0.engine, &self.0.limiter];
+        let mut links: Vec<Outward> = engines.into_iter().filter_map(Engine::outward).collect();
+        links.dedup_by_key(|link| link.settings);
+        links
     }
 
     /// Certificates and their keys.

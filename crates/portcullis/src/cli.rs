@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::cert::arguments::CertCommand;
+use crate::cert::arguments::{CertCommand, GatewayAccess};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -72,6 +72,15 @@ pub enum Command {
         Exits 0 when the client passes, or server and upstream are good; 1 when not, or when it cannot be said."
     )]
     Doctor(DoctorArguments),
+    /// Says with whom a running gateway is connected: upstreams, proxies, the store, services
+    #[command(
+        long_about = "Says with whom a running gateway is connected: upstreams and the proxies before them, \
+        the store, and the services it calls, each with how it is verified, the certificates on both sides, what \
+        was agreed on, and why the last connection that failed did. It asks the gateway's Control API. \
+        Certificates that have expired or end soon, and links that are not verified, are marked.",
+        after_help = "Example:\n  portcullis links --conf /etc/tyk/tyk.conf --cacert ca.pem"
+    )]
+    Links(LinksArguments),
     /// Makes, reads and checks certificates, and manages those in the store of a gateway
     #[command(
         subcommand,
@@ -166,6 +175,28 @@ pub struct DoctorArguments {
     pub json: bool,
 }
 
+/// Arguments of `links`.
+#[derive(Debug, Args)]
+pub struct LinksArguments {
+    /// Only those of a kind: upstream, proxy, redis, oauth, webhooks, health, discovery, dashboard or mdcb
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub kind: String,
+    /// Only those of an API
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub api: String,
+    /// Print the gateway's JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The gateway
+    #[command(flatten)]
+    pub access: GatewayAccess,
+}
+
 const AFTER_HELP: &str = "\
 Exit status:
   0  done: the gateway was told to stop, or what was checked is good
@@ -178,7 +209,7 @@ Exit status:
 Environment:
   TYK_GW_*, PORTCULLIS_*  configuration; wins over the file (docs/configuration.md)
   TYK_LOGLEVEL            debug, info, warn or error; wins over log_level
-  PORTCULLIS_GATEWAY, PORTCULLIS_SECRET  which gateway `cert` speaks to, and its secret
+  PORTCULLIS_GATEWAY, PORTCULLIS_SECRET  which gateway `cert` and `links` speak to, and its secret
   PORTCULLIS_LOG          log filter such as `info,portcullis_gateway=debug`; wins over both
 
 Logs go to standard error, access logs to standard output.";

@@ -10,8 +10,10 @@ mod configuration;
 mod doctor;
 mod exit;
 mod gateway;
+mod links;
 mod logging;
 mod quickstart;
+mod table;
 mod version;
 
 use std::process::ExitCode;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Links(arguments) => links::run(&arguments),
         Command::Cert(command) => cert::run(&command),
         Command::Version => version::run(),
     };

@@ -27,7 +27,8 @@ pub mod token;
 
 pub use certificates::Certificates;
 pub use engine::{
-    Condition, Count, Embedded, Engine, Health, Inspection, Lifetime, Message, Redis, Slide, Window,
+    Condition, Count, Embedded, Engine, Health, Inspection, Lifetime, Message, Outward, Redis,
+    Slide, Window,
 };
 pub use error::StoreError;
 pub use sessions::Sessions;

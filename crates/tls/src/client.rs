@@ -186,7 +186,8 @@ impl ClientConfig {
         ClientConfig::with_identity(settings, Identity::None)
     }
 
-    /// Builds and checks the configuration of a client that may show a certificate.
+    /// Builds and checks the configuration of a client that may show a certificate; the settings' own comes
+    /// before `identity`.
     pub fn with_identity(
         settings: ClientSettings,
         identity: Identity,
@@ -231,15 +232,19 @@ impl ClientConfig {
         if settings.looks_closer() {
             verify::install(&mut context);
         }
-        if let Some(identity) = &settings.identity {
-            let unsound = |source| ClientError::Identity {
-                subject: identity.facts().subject_cn.clone(),
-                source,
-            };
-            let key = identity.key().map_err(unsound)?;
-            sys::set_chain_and_key(&mut context, identity.chain(), &key).map_err(unsound)?;
-        }
-        identity.prepare(&mut context)?;
+        let identity = match &settings.identity {
+            Some(pair) => Identity::One(pair.clone()),
+            None => identity,
+        };
+        identity
+            .prepare(&mut context)
+            .map_err(|source| match &identity {
+                Identity::One(pair) => ClientError::Identity {
+                    subject: pair.facts().subject_cn.clone(),
+                    source,
+                },
+                Identity::None | Identity::FirstFitting(_) => source.into(),
+            })?;
         Ok(ClientConfig {
             context: context.build(),
             settings: Arc::new(settings),
@@ -277,6 +282,11 @@ impl ClientConfig {
     /// What it was built from.
     pub fn settings(&self) -> &ClientSettings {
         &self.settings
+    }
+
+    /// Who it is towards servers that ask.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 }
 

@@ -61,23 +61,37 @@ impl Identity {
         sys::set_chain_and_key(context, pair.chain(), &key)
     }
 
-    /// Prepares a connection to choose once the server has asked.
+    /// Prepares a connection to answer once the server has asked.
     pub(crate) fn choose_on(&self, ssl: &mut SslRef) -> Result<(), ErrorStack> {
-        let Identity::FirstFitting(pairs) = self else {
+        if self.is_none() {
             return Ok(());
+        }
+        let wallet = Wallet {
+            identity: self.clone(),
+            shown: OnceLock::new(),
         };
-        ssl.set_ex_data(slot()?, pairs.clone());
+        ssl.set_ex_data(slot()?, wallet);
         // SAFETY: a valid connection, borrowed mutably, and a static function without argument.
         unsafe { ffi::SSL_set_cert_cb(ssl.as_ptr(), Some(asked), std::ptr::null_mut()) };
         Ok(())
     }
 }
 
-type Candidates = Arc<[Arc<CertifiedKey>]>;
+/// What a connection may show, and what it has shown.
+struct Wallet {
+    identity: Identity,
+    /// In DER.
+    shown: OnceLock<Arc<[u8]>>,
+}
 
-/// Where a connection keeps what it may choose from.
-fn slot() -> Result<Index<Ssl, Candidates>, ErrorStack> {
-    static SLOT: OnceLock<Index<Ssl, Candidates>> = OnceLock::new();
+/// The certificate that was shown on a connection, in DER: there was one, and the server has asked.
+pub(crate) fn shown(ssl: &SslRef) -> Option<&Arc<[u8]>> {
+    ssl.ex_data(slot().ok()?)?.shown.get()
+}
+
+/// Where a connection keeps its wallet.
+fn slot() -> Result<Index<Ssl, Wallet>, ErrorStack> {
+    static SLOT: OnceLock<Index<Ssl, Wallet>> = OnceLock::new();
     if let Some(slot) = SLOT.get() {
         return Ok(*slot);
     }
@@ -89,20 +103,36 @@ fn slot() -> Result<Index<Ssl, Candidates>, ErrorStack> {
 unsafe extern "C" fn asked(ssl: *mut ffi::SSL, _arg: *mut c_void) -> c_int {
     // SAFETY: the library calls with a connection in its handshake that nobody else uses.
     let ssl = unsafe { SslRef::from_ptr_mut(ssl) };
-    let Some(candidates) = slot().ok().and_then(|slot| ssl.ex_data(slot)).cloned() else {
+    let Ok(slot) = slot() else { return 1 };
+    let Some(identity) = ssl.ex_data(slot).map(|wallet| wallet.identity.clone()) else {
         return 1;
     };
-    let announced = announced(ssl);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs().cast_signed());
-    let Some(pair) = first_fitting(&candidates, &announced, now) else {
-        return 1;
+    let pair = match &identity {
+        Identity::None => return 1,
+        // The context has it.
+        Identity::One(pair) => pair,
+        Identity::FirstFitting(candidates) => {
+            let announced = announced(ssl);
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |time| time.as_secs().cast_signed());
+            let Some(pair) = first_fitting(candidates, &announced, now) else {
+                return 1;
+            };
+            let ready = pair
+                .key()
+                .and_then(|key| sys::show_chain_and_key(ssl, pair.chain(), &key));
+            if ready.is_err() {
+                return 0;
+            }
+            pair
+        }
     };
-    let shown = pair
-        .key()
-        .and_then(|key| sys::show_chain_and_key(ssl, pair.chain(), &key));
-    c_int::from(shown.is_ok())
+    if let (Some(wallet), Some(leaf)) = (ssl.ex_data(slot), pair.chain().first()) {
+        // Set already where the server asks again.
+        let _ = wallet.shown.set(leaf.clone());
+    }
+    1
 }
 
 /// The names of the authorities that the server announced, in DER.

@@ -12,6 +12,7 @@
 //! - [`stream`](mod@stream), [`buffer`]: TLS over an asynchronous transport, without memory while idle.
 //! - [`offer`], [`negotiated`], [`failure`]: what a client offers, what a handshake agreed on, or why it
 //!   failed.
+//! - [`contact`]: what became of the connections to one place elsewhere.
 
 mod hello;
 mod signatures;
@@ -21,6 +22,7 @@ pub mod buffer;
 pub mod cipher;
 pub mod client;
 pub mod client_trust;
+pub mod contact;
 pub mod failure;
 pub mod identity;
 pub mod negotiated;
@@ -37,6 +39,7 @@ pub mod version;
 pub use cipher::CipherList;
 pub use client::{ClientConfig, ClientSettings, Pins, Renegotiation, Verification};
 pub use client_trust::ClientTrust;
+pub use contact::Contact;
 pub use failure::{HandshakeFailure, UpstreamCheck, UpstreamTlsFailure};
 pub use identity::Identity;
 pub use negotiated::Negotiated;

@@ -211,6 +211,11 @@ impl Endpoints {
             tls,
             http2,
             way,
+            // The same place, and the same asked of it.
+            contact: match &switching {
+                Some(switching) => switching.contact.clone(),
+                None => Arc::default(),
+            },
             switching,
             dial: upstream.default_timeout,
             keep: upstream.max_idle_connections_per_host.unwrap_or(KEEP),

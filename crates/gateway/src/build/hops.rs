@@ -180,7 +180,7 @@ pub(super) fn remarks(api: &Api, endpoints: &[Arc<Endpoint>]) -> Vec<Finding> {
     }
     if upstream.proxy.speaks_of_tls()
         && reason.is_none()
-        && !any(&|way| way.hop().is_some_and(Hop::speaks_tls))
+        && !any(&|way| way.hop().is_some_and(|hop| hop.tls().is_some()))
     {
         said.push(warning(
             &place,

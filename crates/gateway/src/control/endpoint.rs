@@ -21,6 +21,7 @@ pub(super) enum Endpoint {
     Certificates(CertificateCall),
     Inventory,
     Handshakes,
+    Links,
     Keys(KeyCall),
     Policies(PolicyCall),
     Organisations(OrganisationCall),
@@ -134,6 +135,7 @@ const TABLE: &[(&str, Method, Endpoint)] = &[
     ),
     // Ours.
     ("handshakes", Method::GET, E::Handshakes),
+    ("links", Method::GET, E::Links),
     ("keys/create", Method::POST, E::Keys(KeyCall::Create)),
     ("keys/preview", Method::POST, E::Keys(KeyCall::Preview)),
     (
@@ -247,6 +249,7 @@ impl Endpoint {
             | Self::Certificates(_)
             | Self::Inventory
             | Self::Handshakes
+            | Self::Links
             | Self::Cache(_) => true,
             Self::Health
             | Self::Policies(_)

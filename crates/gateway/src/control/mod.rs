@@ -17,6 +17,7 @@ mod handshakes;
 mod health;
 mod inventory;
 mod keys;
+mod links;
 mod org_keys;
 mod policies;
 mod reading;
@@ -56,6 +57,7 @@ use crate::{
     clients::Barred,
     definitions::DefinitionFiles,
     flight::{Check, Entry, FlightRecorder, Leaf, Stage},
+    links::Links,
     observe::{Registry, WorkerCounters},
     policies::PolicyFiles,
     stores::Stores,
@@ -101,6 +103,7 @@ pub struct ControlApi {
     health: Health,
     traffic: TrafficWindow,
     flight: Arc<FlightRecorder>,
+    links: Arc<Links>,
     /// Where it counts whom it refuses, beside the workers.
     refusals: std::sync::Mutex<Arc<WorkerCounters>>,
 }
@@ -122,6 +125,7 @@ impl ControlApi {
         registry: Arc<Registry>,
         stores: Stores,
         flight: Arc<FlightRecorder>,
+        links: Links,
     ) -> Self {
         if config.secret_is_default() {
             tracing::warn!(
@@ -148,6 +152,7 @@ impl ControlApi {
             ),
             traffic: TrafficWindow::new(config.control.health_check_window),
             flight,
+            links: Arc::new(links),
             stores,
             config,
         }
@@ -303,6 +308,10 @@ impl ControlApi {
                 inventory::answer(&self.config, &loaded, self.stores.certificates(), &query).await
             }
             Endpoint::Handshakes => handshakes::answer(&self.flight, &query),
+            Endpoint::Links => {
+                let links = self.links.clone();
+                aside(move || Ok(links::answer(&links, &query))).await
+            }
             Endpoint::Keys(call) => {
                 let keys = Keys {
                     sessions: self.stores.sessions(),

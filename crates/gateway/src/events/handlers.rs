@@ -98,6 +98,14 @@ impl Handlers {
         self.0.is_empty()
     }
 
+    /// Every webhook that may be called.
+    pub fn webhooks(&self) -> impl Iterator<Item = &Arc<Hook>> {
+        self.0.iter().filter_map(|handler| match &handler.action {
+            Action::Webhook(hook) => Some(hook),
+            Action::Log(_) => None,
+        })
+    }
+
     /// Who is told of a kind of event.
     pub fn of(&self, event: EventKind) -> impl Iterator<Item = &Action> {
         let heard = self.0.iter().filter(move |handler| handler.event == event);

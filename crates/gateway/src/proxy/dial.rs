@@ -105,11 +105,27 @@ pub enum ConnectError {
     Proxy(Box<HopError>),
 }
 
-/// Connects by the endpoint's way and, where the endpoint asks for it, runs the TLS handshake with it.
+/// Connects by the endpoint's way and, where the endpoint asks for it, runs the TLS handshake with it; what
+/// came of it is noted.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub async fn dial(endpoint: &Endpoint, timers: &Rc<Timers>) -> Result<Transport, ConnectError> {
+    let dialled = reach(endpoint, timers).await;
+    match (&dialled, endpoint.way.hop()) {
+        // Noted by the hop, where it ends.
+        (Ok(_), _) if endpoint.way.forwarder().is_some() => {}
+        (Ok(transport), _) => match endpoint.tls.client().and(transport.session()) {
+            Some(session) => endpoint.contact.made_by(session),
+            None => endpoint.contact.made(),
+        },
+        (Err(error @ ConnectError::Proxy(_)), Some(hop)) => hop.contact.failed(error),
+        (Err(error), _) => endpoint.contact.failed(error),
+    }
+    dialled
+}
+
+async fn reach(endpoint: &Endpoint, timers: &Rc<Timers>) -> Result<Transport, ConnectError> {
     if let EndpointTls::Unready(failure) = &endpoint.tls {
         return Err(ConnectError::Unready(failure.clone()));
     }

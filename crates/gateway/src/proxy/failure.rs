@@ -53,6 +53,16 @@ impl Outage {
         }
     }
 
+    /// A connection that had been made ended before it was answered on.
+    pub fn ended_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed(
+                UpstreamError::Silent | UpstreamError::Transport(_) | UpstreamError::ByProxy
+            )
+        )
+    }
+
     /// What was wrong with TLS, on whichever hop.
     pub fn into_tls_failure(self) -> Option<UpstreamTlsFailure> {
         match self {

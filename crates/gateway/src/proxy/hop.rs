@@ -11,7 +11,7 @@
 use std::{fmt, io, rc::Rc, time::Duration};
 
 use portcullis_config::{ProxyAddress, Secret};
-use portcullis_tls::{buffer::Chunk, client::ClientConfig, stream::TlsStream};
+use portcullis_tls::{Contact, buffer::Chunk, client::ClientConfig, stream::TlsStream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -45,6 +45,8 @@ pub struct Hop {
     authorization: Option<Secret>,
     tls: Option<HopTls>,
     patience: Duration,
+    /// What became of connections to it, tunnels included.
+    pub contact: Contact,
 }
 
 /// TLS with a proxy.
@@ -116,6 +118,7 @@ impl Hop {
             authorization,
             tls,
             patience: PATIENCE,
+            contact: Contact::default(),
         }
     }
 
@@ -124,9 +127,14 @@ impl Hop {
         &self.shown
     }
 
-    /// Whether it is spoken to by TLS.
-    pub fn speaks_tls(&self) -> bool {
-        self.tls.is_some()
+    /// `host:port`.
+    pub fn place(&self) -> String {
+        authority(&self.host, self.port)
+    }
+
+    /// How TLS is spoken to it, where it is.
+    pub fn tls(&self) -> Option<&HopTls> {
+        self.tls.as_ref()
     }
 
     /// The value of `Proxy-Authorization`, where the proxy asks for a name.
@@ -182,10 +190,12 @@ impl Hop {
         let reached = async {
             let socket = dial::connect(&self.host, self.port, dial, timers).await?;
             let Some(tls) = &self.tls else {
+                self.contact.made();
                 return Ok(Leg::Plain(socket));
             };
             let name = tls.server_name.as_ref().unwrap_or(&self.host);
             let stream = dial::secure(&tls.client, name, socket, timers).await?;
+            self.contact.made_by(stream.ssl());
             Ok(Leg::Tls(stream))
         };
         reached
@@ -271,7 +281,7 @@ async fn read_some(socket: &mut TcpStream, head: &mut Vec<u8>) -> io::Result<()>
 }
 
 /// `host:port` with the brackets that an IPv6 address needs.
-fn authority(host: &str, port: u16) -> String {
+pub fn authority(host: &str, port: u16) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")
     } else {
@@ -353,7 +363,10 @@ impl fmt::Display for HopError {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::{
+        net::{Ipv4Addr, TcpListener},
+        sync::Arc,
+    };
 
     use super::*;
     use crate::proxy::{
@@ -388,6 +401,7 @@ mod tests {
             dial: Duration::from_secs(9),
             keep: 0,
             max_age: None,
+            contact: Arc::default(),
         }
     }
 

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use portcullis_tls::{client::ClientConfig, failure::UpstreamTlsFailure};
+use portcullis_tls::{Contact, client::ClientConfig, failure::UpstreamTlsFailure};
 
 use super::{
     dial::{ConnectError, Way, dial},
@@ -59,6 +59,8 @@ pub struct Endpoint {
     pub keep: usize,
     /// Age beyond which a connection is not used again, `None` for no bound.
     pub max_age: Option<Duration>,
+    /// What became of its connections; those that a proxy forwards are the proxy's.
+    pub contact: Arc<Contact>,
 }
 
 /// TLS towards an endpoint.

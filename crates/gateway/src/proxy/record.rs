@@ -165,6 +165,13 @@ impl Record {
             proxy = job.endpoint.way.hop().map(Hop::shown),
             "http: proxy error: {outage}"
         );
+        // With TLS 1.3 a client certificate is refused only then.
+        if outage.ended_connection() {
+            match job.endpoint.way.forwarder() {
+                Some(hop) => hop.contact.failed(&outage),
+                None => job.endpoint.contact.failed(&outage),
+            }
+        }
         self.flag = Some(verdict.flag);
         if self.status == 0 {
             self.answered(answer.status, answer.body.len() as u64);

@@ -18,6 +18,7 @@ use super::{
     proxies::Proxies,
     settings::{IdentitySource, Keys, Tls, TrustSource},
 };
+use crate::links::{Contacts, Kind};
 
 /// For TCP and TLS together.
 const DIAL_LIMIT: Duration = Duration::from_secs(10);
@@ -28,6 +29,7 @@ pub struct Bridge {
     address: Option<Target>,
     tls: Arc<Tls>,
     access: Arc<Access>,
+    contacts: Contacts,
 }
 
 /// A connection to the bridge.
@@ -35,7 +37,7 @@ pub type BridgeStream = Link;
 
 impl Bridge {
     /// The connector that a configuration describes. Nothing is read or connected to yet.
-    pub fn new(config: &GatewayConfig, certificates: &Certificates) -> Self {
+    pub fn new(config: &GatewayConfig, certificates: &Certificates, contacts: Contacts) -> Self {
         let bridge = &config.bridge;
         let address = bridge.connection_string.rsplit_once(':');
         let pairs = resolved(&config.security.mdcb_certificates, &config.base);
@@ -47,6 +49,7 @@ impl Bridge {
             );
         }
         Self {
+            contacts,
             address: address.and_then(|(host, port)| {
                 Some(Target {
                     secure: bridge.use_ssl,
@@ -107,6 +110,8 @@ impl Bridge {
             .await
             .map_err(|said| CallError::Settings(format!("failed to configure TLS: {said}")))?;
         let ways = Ways {
+            kind: Kind::Bridge,
+            contacts: self.contacts.clone(),
             proxies: Proxies::none(),
             material: Arc::new(material),
             handshake: DIAL_LIMIT,

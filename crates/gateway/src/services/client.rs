@@ -22,12 +22,13 @@ use portcullis_store::Certificates;
 use tokio::sync::Mutex;
 
 use super::{
-    connect::{Connector, Target, Ways, basic},
+    connect::{Connector, Ends, Target, Ways, basic},
     failure::CallError,
     material::{Access, Material},
     proxies::Proxies,
     settings::{Limits, Settings, Tls},
 };
+use crate::links::{Contacts, Kind, Place, Verified, own};
 
 /// What servers know us by, unless the request says something else.
 const AGENT: HeaderValue = HeaderValue::from_static("portcullis");
@@ -37,6 +38,8 @@ const AGENT: HeaderValue = HeaderValue::from_static("portcullis");
 pub struct Client(Arc<Inner>);
 
 struct Inner {
+    kind: Kind,
+    contacts: Contacts,
     proxies: Proxies,
     tls: Arc<Tls>,
     limits: Limits,
@@ -52,6 +55,14 @@ struct Ready {
     http: legacy::Client<Connector, Full<Bytes>>,
 }
 
+/// How a client behaves towards servers, as far as that is known without reading anything.
+pub(crate) struct Bearing {
+    /// How they are verified.
+    pub(crate) verified: Verified,
+    /// The certificate that is shown, in DER.
+    pub(crate) own: Option<Arc<[u8]>>,
+}
+
 /// What a server answered.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -65,13 +76,21 @@ pub struct Answer {
 
 impl Client {
     /// A client that has read and connected nothing yet.
-    pub(super) fn new(settings: Settings, passphrase: Secret, store: Certificates) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        passphrase: Secret,
+        store: Certificates,
+        contacts: Contacts,
+    ) -> Self {
         let Settings {
+            kind,
             proxies,
             tls,
             limits,
         } = settings;
         Self(Arc::new(Inner {
+            kind,
+            contacts,
             proxies,
             tls: Arc::new(tls),
             limits,
@@ -113,14 +132,53 @@ impl Client {
             )));
         }
         let exchange = Box::pin(self.exchange(request, &target));
-        tokio::time::timeout(limit, exchange)
+        let answered = tokio::time::timeout(limit, exchange)
             .await
             .unwrap_or_else(|_| {
                 Err(CallError::Slow {
                     place: target.place(),
                     limit,
                 })
-            })
+            });
+        match &answered {
+            // The way notes its own failures, and an answer that is too large is one.
+            Ok(_) | Err(CallError::Way(_) | CallError::TooLarge { .. }) => {}
+            Err(error) => {
+                let ends = self.ends(&target).contacts(&self.0.contacts);
+                ends.note_failure(error);
+            }
+        }
+        answered
+    }
+
+    fn ends(&self, target: &Target) -> Ends<Place> {
+        let Inner { kind, proxies, .. } = &*self.0;
+        let proxy = proxies.choose(target.secure, &target.host, target.port);
+        Ends::of(*kind, proxy, target)
+    }
+
+    /// The places to which connections are made for a target.
+    pub(crate) fn places_to(&self, target: &Target) -> impl Iterator<Item = Place> {
+        let ends = self.ends(target);
+        ends.proxy.into_iter().chain(ends.target)
+    }
+
+    /// How it behaves towards servers.
+    pub(crate) fn bearing(&self) -> Bearing {
+        let ready = self.0.ready.load();
+        let client = ready
+            .as_ref()
+            .and_then(|ready| ready.ways.material.target.as_ref().ok());
+        match client {
+            Some(client) => Bearing {
+                verified: Verified::by(client),
+                own: own(client),
+            },
+            None => Bearing {
+                verified: Verified::plainly(!self.0.tls.skip_verify, None),
+                own: None,
+            },
+        }
     }
 
     async fn exchange(
@@ -211,6 +269,8 @@ impl Client {
     fn with(&self, material: Material) -> Ready {
         let limits = &self.0.limits;
         let ways = Arc::new(Ways {
+            kind: self.0.kind,
+            contacts: self.0.contacts.clone(),
             proxies: self.0.proxies.clone(),
             material: Arc::new(material),
             handshake: limits.handshake,

@@ -21,7 +21,7 @@ use hyper_util::{
 };
 use portcullis_config::{ProxyAddress, Secret};
 use portcullis_tls::{
-    ClientConfig, UpstreamTlsFailure,
+    ClientConfig, Contact, UpstreamTlsFailure,
     stream::{HandshakeError, TlsStream},
 };
 use tokio::{
@@ -36,6 +36,7 @@ use super::{
     proxies::Proxies,
     settings::Keys,
 };
+use crate::links::{Contacts, Kind, Place};
 
 /// For one TCP connection.
 const TCP_LIMIT: Duration = Duration::from_secs(10);
@@ -94,6 +95,10 @@ pub struct Connector(pub Arc<Ways>);
 
 /// What connections are made with.
 pub struct Ways {
+    /// What links are called.
+    pub kind: Kind,
+    /// Where it is noted what became of connections.
+    pub contacts: Contacts,
     /// Which proxy leads where.
     pub proxies: Proxies,
     /// Certificate and authorities.
@@ -110,6 +115,61 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 type Stream = Box<dyn Duplex>;
 
+/// Where the connections of a way end: at a proxy, at the target, or at both.
+pub struct Ends<T> {
+    /// The proxy.
+    pub proxy: Option<T>,
+    /// The target; `None` where a proxy forwards what is asked of it.
+    pub target: Option<T>,
+}
+
+impl Ends<Place> {
+    /// Those of the way to a target, by a proxy where there is one.
+    pub fn of(kind: Kind, proxy: Option<&ProxyAddress>, target: &Target) -> Self {
+        let at_proxy = proxy.map(|proxy| Place {
+            kind,
+            is_proxy: true,
+            secure: proxy.secure,
+            address: proxy.place(),
+        });
+        let at_target = Place {
+            kind,
+            is_proxy: false,
+            secure: target.secure,
+            address: target.place(),
+        };
+        Self {
+            target: (proxy.is_none() || target.secure).then_some(at_target),
+            proxy: at_proxy,
+        }
+    }
+
+    /// The contacts of these places.
+    pub fn contacts(self, contacts: &Contacts) -> Ends<Arc<Contact>> {
+        Ends {
+            proxy: self.proxy.map(|place| contacts.at(place)),
+            target: self.target.map(|place| contacts.at(place)),
+        }
+    }
+}
+
+impl Ends<Arc<Contact>> {
+    fn at(&self, hop: Hop) -> Option<&Contact> {
+        match hop {
+            Hop::Proxy => self.proxy.as_deref(),
+            Hop::Target => self.target.as_deref(),
+        }
+    }
+
+    /// What is asked was not answered there.
+    pub fn note_failure(&self, reason: &dyn std::fmt::Display) {
+        let last = self.target.as_ref().or(self.proxy.as_ref());
+        if let Some(contact) = last {
+            contact.failed(reason);
+        }
+    }
+}
+
 impl Ways {
     /// The proxy that leads to a target.
     pub fn proxy_to(&self, target: &Target) -> Option<&ProxyAddress> {
@@ -117,24 +177,38 @@ impl Ways {
             .choose(target.secure, &target.host, target.port)
     }
 
-    /// Makes a connection to a target.
+    /// Makes a connection to a target and notes what came of it.
     ///
     /// # Errors
     /// The hop that failed.
     pub async fn open(&self, target: &Target) -> Result<Link, WayError> {
+        let ends = Ends::of(self.kind, self.proxy_to(target), target).contacts(&self.contacts);
+        self.reach(target, &ends).await.inspect_err(|error| {
+            if let Some(contact) = ends.at(error.hop()) {
+                contact.failed(error);
+            }
+        })
+    }
+
+    async fn reach(&self, target: &Target, ends: &Ends<Arc<Contact>>) -> Result<Link, WayError> {
         let place = target.place();
         let proxy = self.proxy_to(target);
         let stream = match proxy {
             None => tcp(Hop::Target, &place, &target.host, target.port).await?,
-            Some(proxy) => self.through(proxy, target).await?,
+            Some(proxy) => self.through(proxy, target, ends).await?,
         };
         let stream = match target.secure {
             true => {
                 let tls = &self.material.target;
-                self.secure(stream, tls, Hop::Target, &target.host, &place)
+                self.secure(stream, tls, Hop::Target, &target.host, &place, ends)
                     .await?
             }
-            false => stream,
+            false => {
+                if let Some(contact) = ends.at(Hop::Target) {
+                    contact.made();
+                }
+                stream
+            }
         };
         Ok(Link {
             stream,
@@ -143,14 +217,21 @@ impl Ways {
     }
 
     /// A stream that ends at the target for TLS, at the proxy otherwise.
-    async fn through(&self, proxy: &ProxyAddress, target: &Target) -> Result<Stream, WayError> {
+    async fn through(
+        &self,
+        proxy: &ProxyAddress,
+        target: &Target,
+        ends: &Ends<Arc<Contact>>,
+    ) -> Result<Stream, WayError> {
         let place = proxy.place();
         let mut stream = tcp(Hop::Proxy, &place, &proxy.host, proxy.port).await?;
         if proxy.secure {
             let tls = &self.material.proxy;
             stream = self
-                .secure(stream, tls, Hop::Proxy, &proxy.host, &place)
+                .secure(stream, tls, Hop::Proxy, &proxy.host, &place, ends)
                 .await?;
+        } else if let Some(contact) = ends.at(Hop::Proxy) {
+            contact.made();
         }
         if target.secure {
             let asking = tunnel(&mut stream, target, proxy.login.as_ref());
@@ -171,6 +252,7 @@ impl Ways {
         hop: Hop,
         host: &str,
         place: &str,
+        ends: &Ends<Arc<Contact>>,
     ) -> Result<Stream, WayError> {
         let failed = |reason: String| WayError::new(hop, place, format!("TLS failed: {reason}"));
         let session = tls
@@ -182,7 +264,12 @@ impl Ways {
             TlsStream::new(session, stream).map_err(|error| failed(error.to_string()))?;
         let shaking = poll_fn(|cx| stream.poll_handshake(cx));
         match timeout(self.handshake, shaking).await {
-            Ok(Ok(())) => Ok(Box::new(stream)),
+            Ok(Ok(())) => {
+                if let Some(contact) = ends.at(hop) {
+                    contact.made_by(stream.ssl());
+                }
+                Ok(Box::new(stream))
+            }
             Ok(Err(HandshakeError::Tls(error))) => Err(
                 match UpstreamTlsFailure::of(&error, stream.ssl(), host, SystemTime::now()) {
                     Some(failure) => WayError::tls(hop, place, &failure, &self.keys),

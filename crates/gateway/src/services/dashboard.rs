@@ -18,6 +18,7 @@ use super::{
     proxies::{Environment, Proxies},
     settings::{IdentitySource, Keys, Limits, Settings, Tls, TrustSource},
 };
+use crate::links::{Contacts, Kind};
 
 /// Longest answer, in bytes: a Dashboard sends every definition at once.
 const LARGEST: usize = 256 * 1024 * 1024;
@@ -28,10 +29,11 @@ pub struct Dashboard(Client);
 
 impl Dashboard {
     /// The client that a configuration describes. Nothing is read or connected to yet.
-    pub fn new(config: &GatewayConfig, certificates: &Certificates) -> Self {
+    pub fn new(config: &GatewayConfig, certificates: &Certificates, contacts: Contacts) -> Self {
         let listed = resolved(&config.security.dashboard_certificates, &config.base);
         let environment = Environment::of_process();
         let settings = Settings {
+            kind: Kind::Dashboard,
             proxies: Proxies::of_environment(&environment),
             tls: Tls {
                 required: false,
@@ -59,7 +61,12 @@ impl Dashboard {
             },
         };
         let passphrase = config.key_passphrase().clone();
-        Self(Client::new(settings, passphrase, certificates.clone()))
+        Self(Client::new(
+            settings,
+            passphrase,
+            certificates.clone(),
+            contacts,
+        ))
     }
 
     /// Sends a request, whose address is absolute, and waits for the whole answer.

@@ -81,6 +81,11 @@ impl WayError {
         }
     }
 
+    /// Which hop it was.
+    pub fn hop(&self) -> Hop {
+        self.hop
+    }
+
     /// TLS that failed.
     pub fn tls(hop: Hop, place: &str, failure: &UpstreamTlsFailure, keys: &Keys) -> Self {
         let what = match failure.detail {

@@ -25,6 +25,8 @@
 //! not followed: where a secret may go is for the caller to decide. Bodies are bounded
 //! ([`CallError::TooLarge`]).
 //!
+//! What becomes of connections is noted by place ([`Contacts`]), for `GET /tyk/links`.
+//!
 //! Invariants:
 //! - With `mtls.enabled` nothing is called without what it asks for: what cannot be used is
 //!   [`CallError::Settings`], and a plain `http://` address is refused.
@@ -54,11 +56,13 @@ use portcullis_store::Certificates;
 
 pub use bridge::{Bridge, BridgeStream};
 pub use client::{Answer, Client};
+pub(crate) use connect::Target;
 pub use dashboard::Dashboard;
 pub use failure::{CallError, WayError};
 
 pub use self::proxies::{Environment, Proxies};
 use self::settings::Settings;
+pub use crate::links::Contacts;
 
 /// Whom the gateway calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,7 +78,8 @@ pub enum Service {
 }
 
 impl Service {
-    const ALL: [Self; 4] = [Self::Oauth, Self::Webhooks, Self::Health, Self::Discovery];
+    /// Each of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Oauth, Self::Webhooks, Self::Health, Self::Discovery];
 
     /// What its block is called in the configuration.
     pub const fn name(self) -> &'static str {
@@ -89,20 +94,31 @@ impl Service {
 
 /// A client for each service. Cheap to clone.
 #[derive(Clone)]
-pub struct Services([Client; 4]);
+pub struct Services {
+    clients: [Client; 4],
+    contacts: Contacts,
+}
 
 impl Services {
     /// The clients that a configuration describes. Nothing is read or connected to yet.
     pub fn new(config: &GatewayConfig, certificates: &Certificates) -> Self {
         let environment = Environment::of_process();
-        Self(Service::ALL.map(|service| {
+        let contacts = Contacts::default();
+        let clients = Service::ALL.map(|service| {
             let settings = Settings::of(service, config, &environment);
             Client::new(
                 settings,
                 config.key_passphrase().clone(),
                 certificates.clone(),
+                contacts.clone(),
             )
-        }))
+        });
+        Self { clients, contacts }
+    }
+
+    /// The places that were called, and what became of it.
+    pub(crate) fn contacts(&self) -> &Contacts {
+        &self.contacts
     }
 
     /// The client of a service.
@@ -113,6 +129,6 @@ impl Services {
             Service::Health => 2,
             Service::Discovery => 3,
         };
-        &self.0[place]
+        &self.clients[place]
     }
 }

@@ -9,12 +9,15 @@ use super::{
     Service,
     proxies::{Environment, Proxies},
 };
+use crate::links::Kind;
 
 /// Longest answer of a service, in bytes.
 const LARGEST: usize = 4 * 1024 * 1024;
 
 /// Everything about the client of a service.
 pub struct Settings {
+    /// What its links are called.
+    pub kind: Kind,
     /// Its proxies.
     pub proxies: Proxies,
     /// How TLS is spoken.
@@ -147,6 +150,7 @@ impl Settings {
             block,
         };
         Self {
+            kind: service.into(),
             proxies: Proxies::of(&own.proxy, &all.global, environment),
             tls: Tls::of(&own.mtls, skip_verify, keys),
             limits: Limits::of(service),

@@ -7,7 +7,7 @@ pub mod arguments;
 mod create;
 pub mod input;
 mod inspect;
-mod remote;
+pub mod remote;
 mod verify;
 pub mod when;
 

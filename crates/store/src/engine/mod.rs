@@ -14,9 +14,13 @@ pub(crate) mod messages;
 mod redis;
 pub(crate) mod slides;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
+use portcullis_tls::contact::Seen;
 use tokio::sync::{broadcast, watch};
 
 pub use self::{
@@ -97,6 +101,26 @@ pub enum Health {
     },
 }
 
+/// How a store elsewhere is connected to.
+#[derive(Debug, Clone)]
+pub struct Outward {
+    /// The object of the configuration that says so.
+    pub settings: &'static str,
+    /// Its addresses.
+    pub address: String,
+    /// By TLS.
+    pub tls: bool,
+    /// Chain and name of its certificate are verified.
+    pub verified: bool,
+    /// With how many authorities, where they are not the system's.
+    pub authorities: Option<usize>,
+    /// The certificate that is shown, in DER.
+    pub own: Option<Arc<[u8]>>,
+    /// What became of it. Connections are counted as often as all of them are made anew, and of TLS nothing is
+    /// known but the server's certificate.
+    pub seen: Seen,
+}
+
 /// Calls the same operation of whichever engine it is.
 macro_rules! either {
     ($engine:expr, $operation:ident ( $($argument:expr),* )) => {
@@ -142,6 +166,14 @@ impl Engine {
         match self {
             Self::Embedded(embedded) => embedded.health(),
             Self::Redis(redis) => redis.health(),
+        }
+    }
+
+    /// How it is connected to; `None` for one that is a file.
+    pub fn outward(&self) -> Option<Outward> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(redis) => Some(redis.outward()),
         }
     }
 

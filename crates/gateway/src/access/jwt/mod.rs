@@ -111,6 +111,15 @@ impl Verifier {
         })
     }
 
+    /// The URLs at which keys are published that are used.
+    pub fn published(&self) -> impl Iterator<Item = &str> {
+        let places = match &self.keys {
+            Keys::Published(places) => &places[..],
+            Keys::Fixed(_) | Keys::Stored(_) | Keys::OfEachKey => &[],
+        };
+        places.iter().map(|place| place.url.as_str())
+    }
+
     /// Whether another definition of the same API asks for the same.
     pub fn is_of(&self, api: &Api, jwt: &Jwt) -> bool {
         self.jwt == *jwt && self.org == api.org_id && self.api == api.id

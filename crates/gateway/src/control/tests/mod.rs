@@ -36,8 +36,8 @@ use portcullis_store::{Embedded, Engine};
 
 use super::{ControlApi, ControlRequest, LoadedSet, QuarantineEntry, Readiness, Runtime};
 use crate::{
-    definitions::Definitions, flight::FlightRecorder, observe::Registry, policies::PolicyReader,
-    stores::Stores,
+    definitions::Definitions, flight::FlightRecorder, links::Links, observe::Registry,
+    policies::PolicyReader, stores::Stores,
 };
 
 const SECRET: &str = "not-the-default";
@@ -137,12 +137,14 @@ impl Node {
         let registry = Arc::new(Registry::new("0.0.0"));
         let data = Embedded::open(&dir.path().join("data")).unwrap();
         let stores = Stores::on(Engine::Embedded(data), &config);
+        let links = Links::of_nothing(&config, &stores);
         let api = ControlApi::new(
             Arc::new(config),
             runtime.clone(),
             registry.clone(),
             stores.clone(),
             FlightRecorder::start(&tokio::runtime::Handle::current()).1,
+            links,
         );
         Self {
             dir,

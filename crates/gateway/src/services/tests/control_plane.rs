@@ -5,12 +5,15 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Site, get, peers::SServer};
-use crate::services::{Bridge, CallError, Dashboard};
+use crate::{
+    links::Contacts,
+    services::{Bridge, CallError, Dashboard},
+};
 
 impl Site {
     fn dashboard(&self, more: &Value) -> Dashboard {
         let (config, stores) = self.configured(more);
-        Dashboard::new(&config, stores.certificates())
+        Dashboard::new(&config, stores.certificates(), Contacts::default())
     }
 
     fn bridge(&self, server: &SServer, pairs: &[String], options: &Value) -> Bridge {
@@ -23,7 +26,7 @@ impl Site {
             text["slave_options"][key] = value.clone();
         }
         let (config, stores) = self.configured(&text);
-        Bridge::new(&config, stores.certificates())
+        Bridge::new(&config, stores.certificates(), Contacts::default())
     }
 
     /// A file with a pair in it.

@@ -81,9 +81,9 @@ pub enum RemoteError {
     /// Its answer is not one of a gateway.
     #[error("this is no answer of a gateway: {0}")]
     Strange(String),
-    /// It is one without an inventory.
-    #[error("this gateway has no inventory: a Tyk gateway, or an older version")]
-    NoInventory,
+    /// It is one without this.
+    #[error("this gateway has no {0}: a Tyk gateway, or an older version")]
+    Lacks(&'static str),
     /// A text that is no id.
     #[error("`{0}` is no certificate id: an organisation and 64 hex digits are expected")]
     Id(String),
@@ -104,7 +104,7 @@ impl RemoteError {
             | Self::Refused { .. }
             | Self::WrongSecret(_)
             | Self::Strange(_)
-            | Self::NoInventory => Exit::Remote,
+            | Self::Lacks(_) => Exit::Remote,
         }
     }
 }

@@ -11,8 +11,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use self::access::Gateway;
-pub use self::access::RemoteError;
+pub use self::access::{Gateway, RemoteError};
 use super::{
     CertError,
     arguments::{AddArguments, InventoryArguments, ListArguments, RemoveArguments, ShowArguments},
@@ -168,7 +167,7 @@ pub fn inventory(arguments: &InventoryArguments) -> Result<String, CertError> {
     // To a Tyk gateway the path is that of a certificate it does not have.
     let answer = match gateway.get("/tyk/certs/inventory", &query) {
         Err(RemoteError::Refused { status: 404, .. }) => {
-            return Err(RemoteError::NoInventory.into());
+            return Err(RemoteError::Lacks("inventory").into());
         }
         answer => answer?,
     };

@@ -8,6 +8,7 @@ use portcullis_pki::names::printable;
 use serde_json::Value;
 
 use super::super::when;
+use crate::table::table;
 
 /// The detailed list.
 pub fn details(certificates: &[Value]) -> String {
@@ -152,25 +153,6 @@ fn yes_or_no(value: &Value, member: &str) -> String {
 /// The day of a moment in RFC 3339.
 fn date(moment: &str) -> String {
     moment.split('T').next().unwrap_or_default().to_owned()
-}
-
-/// Aligned columns.
-fn table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<[String; N]> = rows.collect();
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0)
-    });
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths);
-        let cells: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

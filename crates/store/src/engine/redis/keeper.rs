@@ -11,6 +11,7 @@ use std::{
 };
 
 use portcullis_pki::file::FileStamp;
+use portcullis_tls::contact::Session;
 
 use super::{Inner, link::Link, material, probe, reason};
 use crate::{Health, StoreError};
@@ -114,7 +115,7 @@ impl Keeper {
                 material.as_ref().as_ref().map(|m| &m.connector),
             )
         });
-        looked
+        let peer = looked
             .await
             .unwrap_or_else(|error| Err(error.to_string()))?;
         let connector = material
@@ -125,6 +126,15 @@ impl Keeper {
             .await
             .map_err(|error| reason::of_way(&error))?;
         self.pending = None;
+        match peer {
+            None => store.contact.made(),
+            // The client library tells nothing else.
+            Some(_) => store.contact.made_telling(Session {
+                agreed: None,
+                peer,
+                shown: None,
+            }),
+        }
         store.replace_link(link);
         Ok(())
     }
@@ -187,6 +197,7 @@ impl Keeper {
             ),
             Err(why) => {
                 self.pending = Some(tokio::time::Instant::now() + FILES_AGAIN);
+                store.contact.failed(&why);
                 tracing::error!(
                     address = store.address,
                     reason = why,
@@ -208,6 +219,7 @@ fn stamps(store: &Inner) -> Vec<Option<FileStamp>> {
 
 impl Inner {
     fn set_down(&self, why: &str) {
+        self.contact.failed(&why);
         let changed = self.health.send_if_modified(|health| {
             let now = Health::Down {
                 reason: format!("the store at {}: {why}", self.address),

@@ -3,7 +3,10 @@
 //!
 //! Invariant: what cannot be used is an error, never a connection with less than was asked for.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use native_tls::{Certificate, Identity, Protocol, TlsConnector};
 use openssl::x509::X509;
@@ -18,6 +21,10 @@ pub(super) struct Material {
     pub(super) connector: TlsConnector,
     /// The files it was made of, as they were.
     pub(super) stamps: Vec<FileStamp>,
+    /// The client's certificate, in DER.
+    pub(super) own: Option<Arc<[u8]>>,
+    /// How many authorities take the place of the system's.
+    pub(super) authorities: Option<usize>,
 }
 
 /// Reads what the settings in `block` name; `None` without TLS.
@@ -33,10 +40,13 @@ pub(super) fn load(config: &Config, block: &str) -> Result<Option<Material>, Sto
         .danger_accept_invalid_certs(config.ssl_insecure_skip_verify)
         .danger_accept_invalid_hostnames(config.ssl_insecure_skip_verify);
     let mut stamps = Vec::new();
+    let (mut own, mut trusted) = (None, None);
     if let Some(path) = &config.ca_file {
         let unusable = |reason: String| unusable(block, "ca_file", path, &reason);
         stamps.push(FileStamp::of(path).map_err(|error| unusable(error.to_string()))?);
-        for authority in authorities(path).map_err(unusable)? {
+        let named = authorities(path).map_err(unusable)?;
+        trusted = Some(named.len());
+        for authority in named {
             builder.add_root_certificate(authority);
         }
         builder.disable_built_in_roots(true);
@@ -58,13 +68,19 @@ pub(super) fn load(config: &Config, block: &str) -> Result<Option<Material>, Sto
         let identity =
             Identity::from_pkcs8(&chain, &key).map_err(|error| unusable(error.to_string()))?;
         builder.identity(identity);
+        own = loaded.pair.chain().first().cloned();
         stamps.extend(loaded.stamps);
     }
     let connector = builder.build().map_err(|error| StoreError::Settings {
         key: format!("{block}.use_ssl"),
         reason: format!("TLS cannot be set up: {error}"),
     })?;
-    Ok(Some(Material { connector, stamps }))
+    Ok(Some(Material {
+        connector,
+        stamps,
+        own,
+        authorities: trusted,
+    }))
 }
 
 /// The files a connection depends on, in the order of [`Material::stamps`].

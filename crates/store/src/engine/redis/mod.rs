@@ -37,11 +37,12 @@ use fred::{
 };
 use futures_util::{StreamExt, future::try_join_all};
 use portcullis_config::Redis as Config;
+use portcullis_tls::Contact;
 use tokio::sync::{Notify, broadcast, watch};
 
 use self::{keeper::Keeper, link::Link, material::Material, script::Script};
 use super::{
-    Condition, Count, Health, Lifetime,
+    Condition, Count, Health, Lifetime, Outward,
     messages::{Inbox, Message},
 };
 use crate::StoreError;
@@ -106,6 +107,8 @@ struct Inner {
     hint: Arc<Notify>,
     /// The link leads to what is a primary no more.
     stale: AtomicBool,
+    /// What became of connecting.
+    contact: Contact,
 }
 
 /// What the key that turns verification off is called in this block.
@@ -157,6 +160,7 @@ impl Redis {
             listening: watch::Sender::new(false),
             hint: Arc::default(),
             stale: AtomicBool::new(false),
+            contact: Contact::default(),
             health,
             config,
         });
@@ -165,6 +169,21 @@ impl Redis {
         // Up, or the reason why not: either is the first change.
         let _ = tokio::time::timeout(PATIENCE_AT_START, first.changed()).await;
         Ok(Self(inner))
+    }
+
+    /// How it is connected to, for whoever shows it.
+    pub(super) fn outward(&self) -> Outward {
+        let material = self.0.material.load();
+        let material = material.as_ref().as_ref();
+        Outward {
+            settings: self.0.block,
+            address: self.0.address.clone(),
+            tls: self.0.config.use_ssl,
+            verified: !self.0.config.ssl_insecure_skip_verify,
+            authorities: material.and_then(|material| material.authorities),
+            own: material.and_then(|material| material.own.clone()),
+            seen: self.0.contact.look(),
+        }
     }
 
     /// Whether names may have nodes of their own.

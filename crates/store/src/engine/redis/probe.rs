@@ -18,11 +18,14 @@ use super::reason;
 /// Longest answer that is looked at.
 const LONGEST: usize = 4096;
 
-/// Looks at every address until one serves.
+/// The certificate of a server that serves, in DER; `None` without TLS.
+pub(super) type Peer = Option<Box<[u8]>>;
+
+/// Looks at every address until one serves; whose certificate that one has.
 ///
 /// # Errors
 /// Why the first of them does not.
-pub(super) fn look(config: &Config, tls: Option<&TlsConnector>) -> Result<(), String> {
+pub(super) fn look(config: &Config, tls: Option<&TlsConnector>) -> Result<Peer, String> {
     let mut first = None;
     for address in &config.addresses {
         let looked = match &config.master_name {
@@ -30,14 +33,14 @@ pub(super) fn look(config: &Config, tls: Option<&TlsConnector>) -> Result<(), St
             None => serves(config, tls, address),
         };
         match looked {
-            Ok(()) => return Ok(()),
+            Ok(peer) => return Ok(peer),
             Err(why) => first = first.or(Some(format!("{address}: {why}"))),
         }
     }
     Err(first.unwrap_or_else(|| "no address is configured".to_owned()))
 }
 
-fn serves(config: &Config, tls: Option<&TlsConnector>, address: &str) -> Result<(), String> {
+fn serves(config: &Config, tls: Option<&TlsConnector>, address: &str) -> Result<Peer, String> {
     let mut way = Way::open(address, tls, config.timeout)?;
     way.log_in(&config.username, &config.password)?;
     if config.database > 0 && !config.enable_cluster {
@@ -50,7 +53,7 @@ fn serves(config: &Config, tls: Option<&TlsConnector>, address: &str) -> Result<
             return Err(reason::of_answer("CLUSTERDOWN the cluster is down"));
         }
     }
-    Ok(())
+    Ok(way.peer)
 }
 
 fn through_sentinel(
@@ -58,7 +61,7 @@ fn through_sentinel(
     tls: Option<&TlsConnector>,
     sentinel: &str,
     name: &str,
-) -> Result<(), String> {
+) -> Result<Peer, String> {
     let mut way =
         Way::open(sentinel, tls, config.timeout).map_err(|why| format!("the sentinel: {why}"))?;
     if !config.sentinel_password.is_empty() {
@@ -91,7 +94,7 @@ fn through_sentinel(
             "the sentinel names {primary}, which is a replica; a fail-over is under way"
         ));
     }
-    Ok(())
+    Ok(way.peer)
 }
 
 /// A connection, with or without TLS.
@@ -101,6 +104,7 @@ impl<T: Read + Write> Both for T {}
 struct Way {
     stream: Box<dyn Both>,
     tls: bool,
+    peer: Peer,
     patience: Duration,
 }
 
@@ -135,17 +139,23 @@ impl Way {
             return Ok(Self {
                 stream: Box::new(stream),
                 tls: false,
+                peer: None,
                 patience,
             });
         };
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         match connector.connect(host, stream) {
-            Ok(stream) => Ok(Self {
-                stream: Box::new(stream),
-                tls: true,
-                patience,
-            }),
+            Ok(stream) => {
+                let certificate = stream.peer_certificate().ok().flatten();
+                let der = certificate.and_then(|certificate| certificate.to_der().ok());
+                Ok(Self {
+                    stream: Box::new(stream),
+                    tls: true,
+                    peer: der.map(Into::into),
+                    patience,
+                })
+            }
             Err(HandshakeError::Failure(error)) => Err(reason::of_tls(&error.to_string())),
             Err(HandshakeError::WouldBlock(_)) => Err(format!(
                 "TLS failed: no answer within {patience:?}; does the port speak TLS (storage.use_ssl)?"

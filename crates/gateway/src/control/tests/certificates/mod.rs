@@ -114,12 +114,14 @@ impl Node {
         let mut config = (*self.api.config).clone();
         config.security.private_certificate_encoding_secret = Secret::new("another");
         let stores = Stores::on(self.stores.engine().clone(), &config);
+        let links = Links::of_nothing(&config, &stores);
         let api = ControlApi::new(
             self.api.config.clone(),
             self.runtime.clone(),
             self.registry.clone(),
             stores,
             FlightRecorder::start(&tokio::runtime::Handle::current()).1,
+            links,
         );
         let mut request = request(Method::GET, target, "");
         request
