@@ -27,7 +27,6 @@ use std::{
 
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use openssl::error::ErrorStack;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -63,9 +62,6 @@ pub enum DemoError {
         #[source]
         source: io::Error,
     },
-    /// Its side of TLS cannot be set up.
-    #[error("the demo upstream cannot speak TLS with its certificate")]
-    Tls(#[from] ErrorStack),
     /// No thread, no runtime.
     #[error("the demo upstream cannot run")]
     System(#[from] io::Error),
