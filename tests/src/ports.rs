@@ -4,8 +4,13 @@
 //! number keeps other test processes from taking them, so nobody can step in between.
 
 use std::{
-    net::{Ipv4Addr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    os::fd::OwnedFd,
     sync::{Mutex, PoisonError},
+};
+
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt::set_socket_reuseaddr,
 };
 
 const RANGE: std::ops::Range<u16> = 10_240..32_000;
@@ -54,6 +59,43 @@ pub fn is_reserved(port: u16) -> bool {
 
 fn reserve(port: u16) -> Option<UdpSocket> {
     let reservation = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?;
+    // Bound and never listening: another thread may start a process meanwhile, which holds a copy of
+    // every socket for a moment, and who waits for a server on this port would find that one.
+    probe(port)?;
     Some(reservation)
+}
+
+/// A socket that is bound to the port, when nothing listens there.
+fn probe(port: u16) -> Option<OwnedFd> {
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let probe = socket_with(family, kind, SocketFlags::CLOEXEC, None).ok()?;
+    set_socket_reuseaddr(&probe, true).ok()?;
+    bind(&probe, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)).ok()?;
+    Some(probe)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn nothing_answers_on_a_port_while_it_is_tried() {
+        let port = free_port();
+        let _probe = probe(port).expect("nothing listens");
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        assert!(
+            server.is_ok(),
+            "a copy of the probe keeps no server from it"
+        );
+    }
+
+    #[test]
+    fn a_port_that_something_listens_on_is_not_free() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        assert!(reserve(port).is_none());
+    }
 }
