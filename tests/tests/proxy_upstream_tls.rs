@@ -10,16 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use openssl::{
-    asn1::Asn1Time,
-    bn::BigNum,
-    hash::MessageDigest,
-    ssl::{SslAcceptorBuilder, SslVerifyMode, SslVersion},
-    x509::{
-        X509, X509Name,
-        extension::{ExtendedKeyUsage, SubjectAlternativeName},
-    },
-};
+use openssl::ssl::{SslAcceptorBuilder, SslVerifyMode, SslVersion};
 use portcullis_pki::make::{Algorithm, Pair, make_ca, make_server};
 use portcullis_tests::{
     certs,
@@ -85,67 +76,12 @@ fn assert_failed(gateway: &Gateway, flag: &str, detail: &str) -> Value {
 
 /// A certificate that signs itself.
 fn self_signed() -> Pair {
-    made(Some("localhost"), false, (-1, 30), None)
+    certs::made(Some("localhost"), false, (-1, 30), None)
 }
 
 /// A certificate of the tests' CA with just these properties.
 fn unusual(names: Option<&str>, for_clients: bool, days: (i64, i64)) -> Pair {
-    made(names, for_clients, days, Some(certs::ca()))
-}
-
-/// A certificate for `localhost` with just these properties; without an issuer it signs itself.
-fn made(names: Option<&str>, for_clients: bool, days: (i64, i64), issuer: Option<&Pair>) -> Pair {
-    let day = 86_400;
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .expect("after 1970");
-    let now = i64::try_from(now.as_secs()).expect("not that late");
-    let key = Algorithm::P256.generate().expect("a key");
-    let mut name = X509Name::builder().expect("a name");
-    name.append_entry_by_text("CN", "localhost")
-        .expect("an entry");
-    let name = name.build();
-    let mut builder = X509::builder().expect("a certificate");
-    builder.set_version(2).expect("version 3");
-    let serial = BigNum::from_u32(77)
-        .and_then(|number| number.to_asn1_integer())
-        .expect("a number");
-    builder.set_serial_number(&serial).expect("set");
-    builder.set_subject_name(&name).expect("set");
-    builder
-        .set_issuer_name(issuer.map_or(&name, |issuer| issuer.certificate.subject_name()))
-        .expect("set");
-    builder.set_pubkey(&key).expect("set");
-    let time = |days: i64| Asn1Time::from_unix(now + days * day).expect("a time");
-    builder.set_not_before(&time(days.0)).expect("set");
-    builder.set_not_after(&time(days.1)).expect("set");
-    if let Some(names) = names {
-        let context = builder.x509v3_context(issuer.map(|issuer| &*issuer.certificate), None);
-        let names = SubjectAlternativeName::new()
-            .dns(names)
-            .build(&context)
-            .expect("names");
-        builder.append_extension(names).expect("set");
-    }
-    let mut usage = ExtendedKeyUsage::new();
-    let usage = if for_clients {
-        usage.client_auth()
-    } else {
-        usage.server_auth()
-    };
-    builder
-        .append_extension(usage.build().expect("a usage"))
-        .expect("set");
-    builder
-        .sign(
-            issuer.map_or(&key, |issuer| &issuer.key),
-            MessageDigest::sha256(),
-        )
-        .expect("signed");
-    Pair {
-        certificate: builder.build(),
-        key,
-    }
+    certs::made(names, for_clients, days, Some(certs::ca()))
 }
 
 /// OUT-1, OUT-5, OUT-6, OUT-7, OUT-8 and, with each of them, OUT-22.

@@ -14,8 +14,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::authentication::{Authentication, Limits, SessionLifetime};
+use crate::breakers::CircuitBreaker;
 use crate::client_crls::ClientCrls;
 use crate::client_rules::ClientRules;
+use crate::error_overrides::ErrorOverride;
 use crate::events::EventHandler;
 use crate::session::SecretText;
 use crate::upstream_tls::UpstreamTls;
@@ -56,6 +58,8 @@ pub struct Api {
     pub enforce_timeout: Option<Duration>,
     /// Per-path deadlines (`hard_timeouts`), first match wins.
     pub endpoint_timeouts: Vec<EndpointTimeout>,
+    /// Breakers of single paths, first match wins.
+    pub breakers: Vec<CircuitBreaker>,
     /// Paths that nobody is asked to prove anything for (`ignored`, `ignoreAuthentication`).
     pub open_paths: Vec<OpenPath>,
     /// `CORS` or other request-changing extras are not here: see `unsupported`.
@@ -70,6 +74,8 @@ pub struct Api {
     pub client_crls: ClientCrls,
     /// What the upstream is told of the certificate of a client that passed.
     pub client_identity: ClientIdentity,
+    /// Rules that replace its error answers, the first that fits wins.
+    pub error_overrides: Vec<ErrorOverride>,
     /// Who is told what happens to it.
     pub event_handlers: Vec<EventHandler>,
     /// Whether callers must say who they are, and how.
@@ -105,6 +111,7 @@ impl fmt::Debug for Api {
             .field("versioning", &self.versioning)
             .field("enforce_timeout", &self.enforce_timeout)
             .field("endpoint_timeouts", &self.endpoint_timeouts)
+            .field("breakers", &self.breakers)
             .field("open_paths", &self.open_paths)
             .field("do_not_track", &self.do_not_track)
             .field(
@@ -114,6 +121,7 @@ impl fmt::Debug for Api {
             .field("client_rules", &self.client_rules)
             .field("client_crls", &self.client_crls)
             .field("client_identity", &self.client_identity)
+            .field("error_overrides", &self.error_overrides)
             .field("event_handlers", &self.event_handlers)
             .field("authentication", &self.authentication)
             .field("limits", &self.limits)

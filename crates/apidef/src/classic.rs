@@ -11,6 +11,7 @@ pub(crate) mod versions;
 
 use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamProxy};
 use crate::duration::duration;
+use crate::error_overrides::{self, ErrorOverride};
 use crate::facts::Facts;
 use crate::listen_path::{domain, listen_path};
 use crate::place::Place;
@@ -83,12 +84,14 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
             duration(&everywhere)
         }),
         endpoint_timeouts: paths.timeouts,
+        breakers: paths.breakers,
         open_paths: paths.open,
         do_not_track: root.at("do_not_track").bool(),
         client_certificates,
         client_rules: client_rules.unwrap_or_default(),
         client_crls: crate::client_crls::read(&ours),
         client_identity: crate::ours::client_identity(&ours),
+        error_overrides: error_overrides(root),
         event_handlers: crate::events::classic(root),
         authentication,
         limits: authentication::limits(root),
@@ -193,6 +196,13 @@ fn listener(root: &Node<'_, '_>) -> ApiListener {
         protocol,
         proxy_protocol: root.at("enable_proxy_protocol").bool(),
     }
+}
+
+/// Rules that are switched off are read all the same: a mistake in them does not wait for the switch.
+fn error_overrides(root: &Node<'_, '_>) -> Vec<ErrorOverride> {
+    let rules = error_overrides::read(&root.at("error_overrides"), &error_overrides::CLASSIC);
+    let disabled = root.at("error_overrides_disabled").bool();
+    if disabled { Vec::new() } else { rules }
 }
 
 fn upstream(

@@ -15,11 +15,23 @@ pub enum EventKind {
     CertificateExpiringSoon,
     /// A certificate has ended.
     CertificateExpired,
+    /// A circuit breaker opened.
+    BreakerTripped,
+    /// A circuit breaker closed again.
+    BreakerReset,
+    /// A circuit breaker opened or closed.
+    BreakerTriggered,
 }
 
 impl EventKind {
-    /// Every kind.
-    pub const ALL: [Self; 2] = [Self::CertificateExpiringSoon, Self::CertificateExpired];
+    /// Every kind, in the order of the variants.
+    pub const ALL: [Self; 5] = [
+        Self::CertificateExpiringSoon,
+        Self::CertificateExpired,
+        Self::BreakerTripped,
+        Self::BreakerReset,
+        Self::BreakerTriggered,
+    ];
 
     /// The name that definitions and receivers know.
     #[must_use]
@@ -27,6 +39,9 @@ impl EventKind {
         match self {
             Self::CertificateExpiringSoon => "CertificateExpiringSoon",
             Self::CertificateExpired => "CertificateExpired",
+            Self::BreakerTripped => "BreakerTripped",
+            Self::BreakerReset => "BreakerReset",
+            Self::BreakerTriggered => "BreakerTriggered",
         }
     }
 

@@ -25,12 +25,14 @@
 
 mod api;
 mod authentication;
+mod breakers;
 mod classic;
 mod client_crls;
 mod client_rules;
 pub mod control;
 mod document;
 mod duration;
+mod error_overrides;
 mod events;
 mod facts;
 mod json;
@@ -54,9 +56,14 @@ pub use api::*;
 pub use authentication::{
     Authentication, Basic, Identity, Limits, Methods, Places, Rate, SessionLifetime,
 };
+pub use breakers::CircuitBreaker;
 pub use client_crls::{ClientCrls, CrlMode};
 pub use client_rules::{CertificateReference, ClientMatch, ClientRule, ClientRules};
 pub use document::{Document, Format, ParsedDefinition, parse_classic, parse_oas};
+pub use error_overrides::{
+    BodyPart, ErrorAnswer, ErrorMatch, ErrorOverride, ErrorStatus, OVERRIDE_FLAGS,
+    gateway_error_overrides,
+};
 pub use events::{EventAction, EventHandler, EventKind, Webhook, WebhookMethod};
 pub use jwt::{
     ClaimDemands, ClaimRule, ClaimTest, ClockRules, Jwt, JwtKeys, KeySetUrl, PolicyClaims,

@@ -30,6 +30,8 @@ pub(crate) enum Inner {
     List(&'static Shape),
     /// An object with free names, each an object.
     Map(&'static Shape),
+    /// An object with free names, each a list of objects.
+    MapOfLists(&'static Shape),
 }
 
 /// Renames members to their canonical spelling and reports the unknown.
@@ -59,13 +61,7 @@ fn walk(value: &mut Value, shape: &'static Shape, path: &mut Vec<String>, report
         path.push((*name).to_owned());
         match (inner, member) {
             (Inner::Object(shape), member) => walk(member, shape, path, report),
-            (Inner::List(shape), Value::Array(list)) => {
-                for (i, element) in list.iter_mut().enumerate() {
-                    path.push(format!("[{i}]"));
-                    walk(element, shape, path, report);
-                    path.pop();
-                }
-            }
+            (Inner::List(shape), Value::Array(list)) => walk_list(list, shape, path, report),
             (Inner::Map(shape), Value::Object(map)) => {
                 for (key, element) in map.iter_mut() {
                     path.push(key.clone());
@@ -73,8 +69,26 @@ fn walk(value: &mut Value, shape: &'static Shape, path: &mut Vec<String>, report
                     path.pop();
                 }
             }
+            (Inner::MapOfLists(shape), Value::Object(map)) => {
+                for (key, element) in map.iter_mut() {
+                    let Value::Array(list) = element else {
+                        continue;
+                    };
+                    path.push(key.clone());
+                    walk_list(list, shape, path, report);
+                    path.pop();
+                }
+            }
             _ => {} // the reader complains about the type
         }
+        path.pop();
+    }
+}
+
+fn walk_list(list: &mut [Value], shape: &'static Shape, path: &mut Vec<String>, report: &Report) {
+    for (i, element) in list.iter_mut().enumerate() {
+        path.push(format!("[{i}]"));
+        walk(element, shape, path, report);
         path.pop();
     }
 }
@@ -167,7 +181,9 @@ mod tests {
         assert!(shape.leaves.is_sorted(), "not sorted: {:?}", shape.leaves);
         for (_, inner) in shape.inner {
             match inner {
-                Inner::Object(s) | Inner::List(s) | Inner::Map(s) => check_sorted(s, seen),
+                Inner::Object(s) | Inner::List(s) | Inner::Map(s) | Inner::MapOfLists(s) => {
+                    check_sorted(s, seen);
+                }
             }
         }
     }
@@ -192,7 +208,9 @@ mod tests {
         missing.extend(shape.names().filter(|name| !named.contains(name)));
         for (_, inner) in shape.inner {
             match inner {
-                Inner::Object(s) | Inner::List(s) | Inner::Map(s) => undocumented(s, page, missing),
+                Inner::Object(s) | Inner::List(s) | Inner::Map(s) | Inner::MapOfLists(s) => {
+                    undocumented(s, page, missing);
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ mod operations;
 use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamProxy, Versioning};
 use crate::classic::{NO_WEIGHTED_TARGET, id, protocol, raised, versions};
 use crate::duration::duration;
+use crate::error_overrides::{self, ErrorOverride};
 use crate::facts::Facts;
 use crate::listen_path::{domain, listen_path};
 use crate::place::Place;
@@ -91,6 +92,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         versioning,
         enforce_timeout,
         endpoint_timeouts: operations.timeouts,
+        breakers: operations.breakers,
         open_paths: operations.open,
         do_not_track: !extension
             .at("middleware")
@@ -102,6 +104,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         client_rules: client_rules.unwrap_or_default(),
         client_crls: crate::client_crls::read(&ours),
         client_identity: crate::ours::client_identity(&ours),
+        error_overrides: error_overrides(&extension.at("errorOverrides")),
         event_handlers: crate::events::oas(&server),
         authentication,
         limits: authentication::limits(&extension),
@@ -165,6 +168,12 @@ fn listener(server: &Node<'_, '_>, ours: &Node<'_, '_>) -> ApiListener {
         ),
         proxy_protocol: ours.at("enable_proxy_protocol").bool(),
     }
+}
+
+/// Rules are on only where they say so; they are read in any case.
+fn error_overrides(node: &Node<'_, '_>) -> Vec<ErrorOverride> {
+    let rules = error_overrides::read(&node.at("value"), &error_overrides::OAS);
+    if node.is_enabled() { rules } else { Vec::new() }
 }
 
 fn upstream(

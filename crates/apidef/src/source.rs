@@ -231,7 +231,9 @@ pub(crate) fn differences(a: &ParsedDefinition, b: &ParsedDefinition) -> Vec<&'s
             a.endpoint_timeouts != b.endpoint_timeouts,
             "time limits of endpoints",
         ),
+        (a.breakers != b.breakers, "circuit breakers"),
         (a.open_paths != b.open_paths, "paths without authentication"),
+        (a.error_overrides != b.error_overrides, "error answers"),
         (
             a.authentication != b.authentication || a.session_lifetime != b.session_lifetime,
             "authentication",

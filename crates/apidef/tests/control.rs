@@ -486,6 +486,17 @@ fn switches() -> Vec<(&'static str, Value)> {
             json!({"enabled": true, "format": "json", "body": ""}),
         ),
         ("middleware/operations/pet/circuitBreaker", on.clone()),
+        (
+            "middleware/operations/pet/circuitBreaker",
+            json!({"enabled": true, "threshold": 0.5, "sampleSize": 10, "coolDownPeriod": 60, "halfOpenStateEnabled": true}),
+        ),
+        (
+            "errorOverrides",
+            json!({"enabled": true, "value": {"500": [{
+                "match": {"flag": "URS", "messagePattern": "a.b", "bodyField": "c.d", "bodyValue": "e"},
+                "response": {"statusCode": 502, "body": "{{.StatusCode}}", "message": "m", "headers": {"X": "y"}},
+            }]}}),
+        ),
         ("middleware/operations/pet/cache", on),
     ]
 }

@@ -957,7 +957,6 @@ fn extras_are_named_and_do_not_count_as_protections() {
         "/version_data/versions/Default/extended_paths",
         json!({
             "transform_headers": [{"path": "/x"}], "method_transforms": [{"path": "/x"}],
-            "circuit_breakers": [{"path": "/x"}]
         }),
     );
     let api = read_classic(&value).api;
@@ -966,7 +965,6 @@ fn extras_are_named_and_do_not_count_as_protections() {
         api.unsupported,
         [
             "CORS",
-            "circuit breaker",
             "request header transform",
             "request method transform",
             "response cache"

@@ -171,6 +171,17 @@ pub enum Barred {
     NotAllowed(Fingerprint),
 }
 
+impl Barred {
+    /// The flag by which rules for error answers name it.
+    pub fn flag(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoTls | Self::NoCertificate => "CRQ",
+            Self::Expired | Self::NotYetValid | Self::EntryOver | Self::EntryAhead => "TKE",
+            Self::Revoked(_) | Self::RevocationUnknown(_) | Self::NotAllowed(_) => "CMM",
+        })
+    }
+}
+
 impl ClientList {
     /// A list nobody has been judged by, and the certificates its entries name.
     #[must_use]

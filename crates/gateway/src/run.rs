@@ -30,6 +30,7 @@ use crate::{
     engine::{ControlLoop, Engine, Loader, ReloadError},
     events::{Deliveries, ExpiryMonitor},
     flight::FlightRecorder,
+    health,
     links::Links,
     listen::{self, BindError},
     live::Live,
@@ -111,6 +112,8 @@ pub struct Report {
     pub clients: Vec<ExplainedPort>,
     /// Revocation lists for client certificates.
     pub crls: Vec<CrlInUse>,
+    /// What keeps requests from upstreams that are not well, one line each.
+    pub health: Vec<String>,
     /// How the embedded store is; `None` when a Redis takes its place.
     pub store: Result<Option<Inspection>, StoreError>,
 }
@@ -155,6 +158,7 @@ pub fn check(config: &GatewayConfig, look: LookIntoStore) -> Result<Report, Star
         routes: built.routes,
         clients: built.clients,
         crls: built.crls,
+        health: built.snapshot.health.told(),
     })
 }
 
@@ -241,6 +245,8 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
 
     let served = live.clone();
     registry.watch_certificates(move || served.load().server_certificates());
+    let watched = live.clone();
+    registry.watch_health(move || watched.load().health.clone());
     let mut orders = Vec::new();
     let (gone, mut workers_gone) = mpsc::unbounded_channel::<()>();
     for id in 0..settings.workers {
@@ -325,7 +331,9 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let stopped = runtime.block_on(async {
         let reloads = engine.clone();
         let receivers = services.client(Service::Webhooks).clone();
-        let deliveries = Deliveries::start(receivers, stores.engine().clone(), registry.events());
+        let store = stores.engine().clone();
+        let deliveries = Arc::new(Deliveries::start(receivers, store, registry.events()));
+        tokio::spawn(health::watch(control_loop.live.clone(), deliveries.clone()));
         let expiry = &config.security.expiry_monitor;
         let expiry = ExpiryMonitor::new(expiry, stores.engine().clone(), deliveries);
         tokio::spawn(expiry.run(control_loop.live.clone(), control_loop.in_force.clone()));

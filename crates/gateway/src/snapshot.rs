@@ -24,7 +24,9 @@ use crate::{
     access::{jwt::Verifier, window::Window},
     clients::{ClientList, InUse},
     events::Handlers,
+    health::{Breaker, Health},
     observe::CertificateExpiry,
+    overrides::Overrides,
     proxy::pool::{Endpoint, Http2Use, TlsKey},
 };
 
@@ -41,6 +43,8 @@ pub struct Snapshot {
     pub control_list: Option<Arc<ClientList>>,
     /// Numbers of the endpoints that requests may go to.
     pub endpoints: Arc<HashSet<usize>>,
+    /// What is watched of its upstreams.
+    pub health: Arc<Health>,
 }
 
 impl Snapshot {
@@ -114,6 +118,8 @@ pub struct RunningApi {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Deadlines by path, first match wins.
     pub timeouts: Vec<PathTimeout>,
+    /// Circuit breakers by path, first match wins.
+    pub breakers: Vec<PathBreaker>,
     /// Paths without authentication.
     pub open_paths: Vec<OpenPath>,
     /// How often all callers together may call it.
@@ -126,6 +132,8 @@ pub struct RunningApi {
     pub shown: Option<Arc<InUse>>,
     /// Which revocation lists count for its clients; the allow list, where it has one, asks them by itself.
     pub revocation: Arc<Revocation>,
+    /// Rules that replace its error answers, where there are any.
+    pub overrides: Option<Arc<Overrides>>,
     /// Who is told what happens to it.
     pub events: Arc<Handlers>,
 }
@@ -148,6 +156,16 @@ pub struct PathTimeout {
     pub method: Option<String>,
     /// The deadline.
     pub timeout: Duration,
+}
+
+/// A circuit breaker for some requests of an API.
+pub struct PathBreaker {
+    /// On the path after the listen path.
+    pub path: Regex,
+    /// Upper-case method, `None` for every.
+    pub method: Option<String>,
+    /// The breaker.
+    pub breaker: Arc<Breaker>,
 }
 
 /// Requests of an API that nobody has to prove anything for.
@@ -178,6 +196,14 @@ impl RunningApi {
             self.api.listener.protocol,
             Some(Protocol::Tcp | Protocol::Tls)
         )
+    }
+
+    /// The breaker a request has to pass.
+    pub fn breaker(&self, method: &str, path: &str) -> Option<&Arc<Breaker>> {
+        let rule = self.breakers.iter().find(|rule| {
+            rule.method.as_deref().is_none_or(|wanted| wanted == method) && rule.path.is_match(path)
+        });
+        rule.map(|rule| &rule.breaker)
     }
 
     /// The deadline for a request: of its endpoint, else of the API.

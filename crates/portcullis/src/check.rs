@@ -44,6 +44,7 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         routes,
         clients,
         crls,
+        health,
         store,
         ..
     } = portcullis_gateway::check(&loaded.config, look)?;
@@ -79,6 +80,9 @@ pub fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
     write!(stdout, "{}", table(&routes))?;
     write!(stdout, "{}", client_certificates(&clients))?;
     write!(stdout, "{}", revocation_lists(&crls))?;
+    if !health.is_empty() {
+        writeln!(stdout, "UPSTREAM HEALTH\n{}\n", health.join("\n"))?;
+    }
     if let (Some(holder), LookIntoStore::No) = (in_use, look) {
         writeln!(
             stdout,

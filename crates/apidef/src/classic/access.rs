@@ -152,10 +152,6 @@ fn extras(root: &Node<'_, '_>, facts: &mut Facts) {
         root.at("enable_batch_request_support").bool(),
         "batch requests",
     );
-    facts.extra(
-        !root.at("error_overrides").is_empty() && !root.at("error_overrides_disabled").bool(),
-        "error overrides",
-    );
     let tests = root.at("uptime_tests");
     facts.extra(
         !tests.at("check_list").is_empty() && !tests.at("disabled").bool(),

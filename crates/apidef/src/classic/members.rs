@@ -43,7 +43,6 @@ pub(crate) static ROOT: Shape = Shape {
         "enable_jwt",
         "enable_proxy_protocol",
         "enable_signature_checking",
-        "error_overrides",
         "error_overrides_disabled",
         "event_handlers",
         "expiration",
@@ -115,6 +114,10 @@ pub(crate) static ROOT: Shape = Shape {
         ("auth_configs", Inner::Map(&AUTH)),
         ("custom_middleware", Inner::Object(&CUSTOM_MIDDLEWARE)),
         ("definition", Inner::Object(&DEFINITION)),
+        (
+            "error_overrides",
+            Inner::MapOfLists(&crate::error_overrides::CLASSIC_RULE),
+        ),
         ("external_oauth", Inner::Object(&SWITCH)),
         ("global_rate_limit", Inner::Object(&GLOBAL_RATE_LIMIT)),
         ("graphql", Inner::Object(&SWITCH)),

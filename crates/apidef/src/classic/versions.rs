@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::api::{
     EndpointTimeout, OpenPath, Protection, VersionLocation, VersionTarget, Versioning,
 };
+use crate::breakers::{self, CircuitBreaker};
 use crate::duration::duration;
 use crate::facts::Facts;
 use crate::reader::Node;
@@ -19,6 +20,8 @@ pub(crate) struct Paths {
     pub(crate) timeout: Option<Duration>,
     /// Deadlines of single endpoints.
     pub(crate) timeouts: Vec<EndpointTimeout>,
+    /// Breakers of single endpoints.
+    pub(crate) breakers: Vec<CircuitBreaker>,
     /// Those without authentication.
     pub(crate) open: Vec<OpenPath>,
 }
@@ -291,7 +294,6 @@ fn extended_paths(version: &Node<'_, '_>, facts: &mut Facts, found: &mut Paths) 
             any("advance_cache_config") | !paths.at("cache").is_empty(),
             "response cache",
         ),
-        (any("circuit_breakers"), "circuit breaker"),
         (
             any("track_endpoints") | any("do_not_track_endpoints"),
             "endpoint tracking",
@@ -313,6 +315,11 @@ fn extended_paths(version: &Node<'_, '_>, facts: &mut Facts, found: &mut Paths) 
                 .filter(|m| !m.is_empty()),
             timeout,
         });
+    }
+    for entry in paths.at("circuit_breakers").elements() {
+        if !entry.at("disabled").bool() {
+            found.breakers.push(breakers::classic(&entry));
+        }
     }
     for entry in paths.at("ignored").elements() {
         if !entry.at("disabled").bool() {

@@ -25,6 +25,7 @@ pub fn classic_view(oas: &Value) -> Value {
     info(&extension["info"], &mut classic);
     server(&extension["server"], &mut classic);
     upstream(&extension["upstream"], &mut classic);
+    error_overrides(&extension["errorOverrides"], &mut classic);
     access::project(oas, extension, &mut classic);
     classic.insert("proxy".into(), proxy(extension));
     classic.insert("version_data".into(), version_data(oas, extension));
@@ -242,6 +243,50 @@ fn proxy(extension: &Value) -> Value {
     }
     proxy.insert("transport".into(), transport(upstream));
     Value::Object(proxy)
+}
+
+fn error_overrides(overrides: &Value, classic: &mut Map<String, Value>) {
+    if overrides.is_null() {
+        return;
+    }
+    let rules = overrides["value"].as_object().into_iter().flatten();
+    let rules: Map<String, Value> = rules
+        .map(|(status, rules)| {
+            let rules: Vec<Value> = list(rules).iter().map(error_override).collect();
+            (status.clone(), rules.into())
+        })
+        .collect();
+    classic.insert("error_overrides".into(), rules.into());
+    classic.insert(
+        "error_overrides_disabled".into(),
+        (!enabled(overrides)).into(),
+    );
+}
+
+fn error_override(rule: &Value) -> Value {
+    let (mut matching, mut response) = (Map::new(), Map::new());
+    copy(
+        &rule["match"],
+        &[
+            ("flag", "flag"),
+            ("messagePattern", "message_pattern"),
+            ("bodyField", "body_field"),
+            ("bodyValue", "body_value"),
+        ],
+        &mut matching,
+    );
+    copy(
+        &rule["response"],
+        &[
+            ("statusCode", "status_code"),
+            ("body", "body"),
+            ("message", "message"),
+            ("template", "template"),
+            ("headers", "headers"),
+        ],
+        &mut response,
+    );
+    json!({ "match": matching, "response": response })
 }
 
 fn transport(upstream: &Value) -> Value {

@@ -29,13 +29,23 @@ pub(crate) static ROOT: Shape = Shape {
 };
 
 static EXTENSION: Shape = Shape {
-    leaves: &["errorOverrides"],
+    leaves: &[],
     inner: &[
+        ("errorOverrides", Inner::Object(&ERROR_OVERRIDES)),
         ("info", Inner::Object(&INFO)),
         ("middleware", Inner::Object(&MIDDLEWARE)),
         ("server", Inner::Object(&SERVER)),
         ("upstream", Inner::Object(&UPSTREAM)),
     ],
+    foreign: &["x-"],
+};
+
+static ERROR_OVERRIDES: Shape = Shape {
+    leaves: &["enabled"],
+    inner: &[(
+        "value",
+        Inner::MapOfLists(&crate::error_overrides::OAS_RULE),
+    )],
     foreign: &["x-"],
 };
 

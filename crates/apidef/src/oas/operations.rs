@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::api::{EndpointTimeout, OpenPath, Protection};
+use crate::breakers::{self, CircuitBreaker};
 use crate::duration::duration;
 use crate::facts::Facts;
 use crate::reader::Node;
@@ -20,6 +21,8 @@ const METHODS: [&str; 8] = [
 pub(crate) struct Operations {
     /// Their deadlines.
     pub(crate) timeouts: Vec<EndpointTimeout>,
+    /// Their breakers.
+    pub(crate) breakers: Vec<CircuitBreaker>,
     /// Those without authentication.
     pub(crate) open: Vec<OpenPath>,
 }
@@ -46,6 +49,13 @@ pub(crate) fn read(root: &Node<'_, '_>, extension: &Node<'_, '_>, facts: &mut Fa
                     ignore_case: open.at("ignoreCase").bool(),
                 }),
                 None => open.warn("has no effect: no path has an operation with this id"),
+            }
+        }
+        let breaker = operation.at("circuitBreaker");
+        if breaker.is_enabled() {
+            match place {
+                Some((path, method)) => found.breakers.push(breakers::oas(&breaker, path, method)),
+                None => breaker.warn("has no effect: no path has an operation with this id"),
             }
         }
         let deadline = operation.at("enforceTimeout");
@@ -110,7 +120,6 @@ fn extras(operation: &Node<'_, '_>, facts: &mut Facts) {
         ("transformResponseHeaders", "response header transform"),
         ("trackEndpoint", "endpoint tracking"),
         ("doNotTrackEndpoint", "endpoint tracking"),
-        ("circuitBreaker", "circuit breaker"),
         ("cache", "response cache"),
     ] {
         facts.extra(operation.at(name).is_enabled(), feature);

@@ -97,6 +97,8 @@ pub struct Control {
     pub template_path: Option<PathBuf>,
     /// Texts and statuses that replace those of error answers, by message id.
     pub override_messages: Vec<(String, MessageOverride)>,
+    /// Rules that replace error answers, as written.
+    pub error_overrides: serde_json::Value,
     /// Handlers of events of the gateway as a whole, as written.
     pub event_handlers: serde_json::Value,
 }
@@ -124,6 +126,7 @@ impl Control {
                 .unwrap_or_default(),
             template_path: settings.path("template_path"),
             override_messages: settings.messages("override_messages"),
+            error_overrides: settings.opaque("error_overrides"),
             event_handlers: settings.opaque("event_handlers"),
         }
     }

@@ -167,6 +167,13 @@ pub(super) const CONTROL: Section = Section {
         )
         .without_env(),
         tyk(
+            "error_overrides",
+            "ERROROVERRIDES",
+            Kind::Opaque,
+            "{}",
+            "Rules by which error answers are replaced: status or class of statuses to a list of `match` and `response`; rules of an API stand before them.",
+        ),
+        tyk(
             "event_handlers",
             "EVENTHANDLERS",
             Kind::Opaque,

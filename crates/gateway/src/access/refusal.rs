@@ -72,6 +72,26 @@ pub enum Refused {
     StoreAway,
 }
 
+impl Refused {
+    /// The flag by which rules for error answers name it, where it has one.
+    pub fn flag(self) -> Option<&'static str> {
+        Some(match self {
+            Self::TokenMissing | Self::UserMissing => "AMF",
+            Self::TokenUnknown | Self::UserUnknown | Self::CertificateRemoved | Self::Inactive => {
+                "AKI"
+            }
+            Self::CertificateMissing => "CRQ",
+            Self::CertificateUnknown | Self::CertificateMismatch => "CMM",
+            Self::CertificateExpired | Self::CertificateEarly | Self::Expired => "TKE",
+            Self::UserMalformed(_) => "IHD",
+            Self::Bearer(problem) => problem.flag(),
+            Self::Rate | Self::ApiRate => "RLT",
+            Self::Quota => "QEX",
+            Self::NoSession | Self::Api | Self::Url | Self::StoreAway => return None,
+        })
+    }
+}
+
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

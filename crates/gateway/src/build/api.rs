@@ -14,6 +14,7 @@ use crate::{
     access::jwt::Verifier,
     clients::{InUse, Watched},
     events::Handlers,
+    overrides::Overrides,
     proxy::pool::{Endpoint, EndpointTls},
     snapshot::{ApiRate, OpenPath, PathTimeout, RunningApi},
 };
@@ -148,10 +149,13 @@ impl Builder {
         );
         let revocation = self.revocation(api, findings);
         let slot = self.registry.slot(&api.id);
+        let events = Handlers::prepare(api, &self.config.base, findings);
+        let breakers = self.health.breakers(api, &events)?;
         Ok(Arc::new(RunningApi {
             api: Arc::new(api.clone()),
             slot,
             timeouts,
+            breakers,
             open_paths,
             rate: api.limits.rate.map(|rate| self.api_rate(api, rate)),
             clients: self.client_list(api, &revocation, findings)?,
@@ -159,7 +163,8 @@ impl Builder {
             tokens: self.verifier(api, findings)?,
             shown: self.shown(api, &endpoints),
             endpoints,
-            events: Handlers::prepare(api, &self.config.base, findings),
+            overrides: Overrides::of_api(&api.error_overrides, &self.overrides),
+            events,
         }))
     }
 }

@@ -1,8 +1,12 @@
 //! What there is to say about the keys of a configuration before there are any.
 
+use std::sync::Arc;
+
+use portcullis_apidef::gateway_error_overrides;
 use portcullis_config::{GatewayConfig, PolicySource};
 
-use super::{Finding, error, warning};
+use super::{BuildError, Finding, error, warning};
+use crate::overrides::Overrides;
 
 /// Why this gateway cannot have the policies its configuration asks for. Without them keys would
 /// have the rights they were made with rather than those they should have.
@@ -17,6 +21,35 @@ pub(super) fn refusal(config: &GatewayConfig) -> Option<Finding> {
          `policies.policy_path` or `policies.policy_record_name`"
     );
     Some(error("policies.policy_source", message))
+}
+
+/// Rules for the error answers of all APIs.
+pub(super) fn error_overrides(
+    config: &GatewayConfig,
+    findings: &mut Vec<Finding>,
+) -> Result<Arc<Overrides>, BuildError> {
+    match gateway_error_overrides(&config.control.error_overrides) {
+        Ok((rules, warnings)) => {
+            findings.extend(
+                warnings
+                    .into_iter()
+                    .map(|found| warning(&found.path, found.message)),
+            );
+            Ok(Arc::new(Overrides::of(&rules)))
+        }
+        Err(problems) => Err(BuildError {
+            problems: problems
+                .iter()
+                .map(|found| {
+                    let text = found.to_string();
+                    let message = text
+                        .strip_prefix(&format!("{}: ", found.path))
+                        .unwrap_or(&text);
+                    error(&found.path, message.to_owned())
+                })
+                .collect(),
+        }),
+    }
 }
 
 /// What could be better.

@@ -14,6 +14,7 @@ mod by_host;
 mod clients;
 mod endpoints;
 mod explained;
+mod health;
 mod hop_identity;
 mod hops;
 mod keys;
@@ -36,7 +37,10 @@ use portcullis_policy::{
 };
 use portcullis_tls::{CipherList, TicketKeys, VersionRange};
 
-use self::{endpoints::Endpoints, revocation::Crls, serving::Served, tls_settings::TlsSettings};
+use self::{
+    endpoints::Endpoints, health::HealthParts, revocation::Crls, serving::Served,
+    tls_settings::TlsSettings,
+};
 pub use self::{
     explained::{Entries, ExplainedDomain, ExplainedPort, asked},
     revocation::CrlInUse,
@@ -49,6 +53,7 @@ use crate::{
     control::QuarantineEntry,
     definitions::UnreadableFile,
     observe::Registry,
+    overrides::Overrides,
     policies::LoadedPolicies,
     snapshot::{HttpService, Port, RunningApi, Service, Snapshot},
 };
@@ -137,6 +142,9 @@ pub struct Builder {
     verifiers: HashMap<String, Arc<Verifier>>,
     /// Counters of APIs as a whole, which outlive snapshots.
     rates: HashMap<String, Arc<Window>>,
+    /// Rules for the error answers of all APIs.
+    overrides: Arc<Overrides>,
+    health: HealthParts,
 }
 
 impl Builder {
@@ -161,6 +169,7 @@ impl Builder {
             mut findings,
         } = TlsSettings::resolve(&config)?;
         findings.extend(keys::advice(&config));
+        let overrides = keys::error_overrides(&config, &mut findings)?;
         let passphrase = config.key_passphrase().clone();
         let listed = Certificates::new(passphrase.clone(), config.base.clone(), store.clone());
         let crls = Crls::new(passphrase.clone(), config.base.clone());
@@ -186,6 +195,8 @@ impl Builder {
             policies: LoadedPolicies::default(),
             verifiers: HashMap::new(),
             rates: HashMap::new(),
+            overrides,
+            health: HealthParts::default(),
             config,
         })
     }
@@ -239,6 +250,7 @@ impl Builder {
         self.certificates.ask_again();
         self.listed.ask_again();
         self.endpoints.begin();
+        self.health.begin();
         self.crls_everywhere();
         self.control_list = self.control_list(&mut findings)?;
         let mut quarantine = Vec::new();
@@ -415,6 +427,7 @@ impl Builder {
             policies: self.policies.set.clone(),
             control_list: self.control_list.clone(),
             endpoints: Arc::new(self.endpoints.numbers().collect()),
+            health: self.health.finish(),
         };
         let is_unverified = |api: &&Arc<RunningApi>| {
             let tls = &api.api.upstream.tls;

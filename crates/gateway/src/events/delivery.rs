@@ -11,7 +11,7 @@ use portcullis_store::Engine;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    Event, Handlers,
+    CertificateFacts, Event, Handlers,
     handlers::{Action, Hook},
     webhook::Caller,
 };
@@ -72,8 +72,8 @@ impl Deliveries {
                         prefix = "events",
                         event = event.kind.name(),
                         api_id = event.api_id,
-                        cert_id = event.masked_id(),
-                        cert_role = event.role,
+                        cert_id = event.certificate().map(CertificateFacts::masked_id),
+                        cert_role = event.certificate().map(|told| told.role),
                         "{prefix}{colon}{}",
                         event.message
                     );

@@ -3,6 +3,7 @@
 //! ```text
 //! a request meets an allow list ── a flag of the list
 //! ExpiryMonitor   looks at the lists whose flag is set ──> Event
+//! health::watch   looks at what happened to breakers ────> Event
 //! Handlers        who an API's events are told to, prepared with the snapshot
 //! Deliveries      log lines at once, webhooks by a bounded queue and a task of their own
 //! ```
@@ -19,6 +20,6 @@ mod template;
 mod webhook;
 
 pub use delivery::Deliveries;
-pub use event::Event;
+pub use event::{CertificateFacts, Event};
 pub use handlers::Handlers;
 pub use monitor::ExpiryMonitor;

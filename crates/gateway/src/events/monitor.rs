@@ -35,7 +35,7 @@ const EVERY: Duration = Duration::from_secs(30);
 pub struct ExpiryMonitor {
     threshold: u32,
     cooldowns: Cooldowns,
-    deliveries: Deliveries,
+    deliveries: Arc<Deliveries>,
     /// The store did not answer the last time.
     away: bool,
 }
@@ -80,7 +80,7 @@ impl Certificates {
 
 impl ExpiryMonitor {
     /// A monitor that has looked at nothing.
-    pub fn new(settings: &Settings, engine: Engine, deliveries: Deliveries) -> Self {
+    pub fn new(settings: &Settings, engine: Engine, deliveries: Arc<Deliveries>) -> Self {
         Self {
             threshold: settings.warning_threshold_days,
             cooldowns: Cooldowns::new(engine, settings.check_cooldown, settings.event_cooldown),
@@ -153,17 +153,20 @@ impl ExpiryMonitor {
             return Ok(());
         }
         if self.cooldowns.may_be_told(id, now).await? {
+            let Some(told) = event.certificate() else {
+                return Ok(());
+            };
             let said = match event.kind {
                 EventKind::CertificateExpired => "certificate expired",
-                EventKind::CertificateExpiringSoon => "certificate expiring soon",
+                _ => "certificate expiring soon",
             };
             tracing::warn!(
                 prefix = "certificates",
-                cert_id = event.masked_id(),
-                cert_name = event.name,
-                cert_role = event.role,
+                cert_id = told.masked_id(),
+                cert_name = told.name,
+                cert_role = told.role,
                 api_id = event.api_id,
-                days = event.days,
+                days = told.days,
                 "{said}"
             );
             self.deliveries.fire(event, &entry.handlers);
@@ -254,7 +257,7 @@ mod tests {
                 .clone();
             let deliveries = Deliveries::start(client, engine.clone(), registry.events());
             Self {
-                monitor: ExpiryMonitor::new(&settings, engine.clone(), deliveries),
+                monitor: ExpiryMonitor::new(&settings, engine.clone(), Arc::new(deliveries)),
                 registry,
                 engine,
                 now: NOW,

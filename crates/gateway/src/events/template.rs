@@ -406,10 +406,9 @@ mod tests {
     use super::*;
 
     fn event() -> Event {
-        Event {
-            name: "a \"b\" <c>".to_owned(),
-            ..Event::sample(EventKind::CertificateExpiringSoon)
-        }
+        let mut event = Event::sample(EventKind::CertificateExpiringSoon);
+        event.certificate_mut().name = "a \"b\" <c>".to_owned();
+        event
     }
 
     fn json(text: &str) -> Result<String, TemplateError> {

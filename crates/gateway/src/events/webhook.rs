@@ -14,7 +14,10 @@ use http::Request;
 use openssl::hash::{MessageDigest, hash};
 use portcullis_store::{Condition, Engine, Lifetime};
 
-use super::{event::Event, handlers::Hook};
+use super::{
+    event::{CertificateFacts, Event},
+    handlers::Hook,
+};
 use crate::{
     observe::Outcome,
     services::{CallError, Client},
@@ -79,7 +82,7 @@ impl Caller {
             webhook,
             event = kind,
             api_id = event.api_id,
-            certificate = event.masked_id(),
+            certificate = event.certificate().map(CertificateFacts::masked_id),
             "webhook was not told, and will not be told of this again: {reason}"
         );
         if let Some((name, _)) = claim {

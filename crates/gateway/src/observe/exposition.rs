@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::flight::REFUSALS;
+use crate::{flight::REFUSALS, health::Health};
 
 use super::{
     ResponseFlag,
@@ -181,6 +181,32 @@ pub(super) fn connections(page: &mut Page, workers: &[Arc<WorkerCounters>]) {
     for (place, reason) in REFUSALS.into_iter().enumerate() {
         let count = sum(&|worker| &worker.refusals[place]);
         page.sample(name, &[("reason", reason)], count);
+    }
+}
+
+/// What keeps requests from upstreams.
+pub(super) fn health(page: &mut Page, health: &Health) {
+    let name = "portcullis_circuit_breaker_open";
+    page.family(
+        name,
+        "gauge",
+        "1 while the circuit breaker of a path is open.",
+    );
+    for watched in &health.breakers {
+        page.sample(
+            name,
+            &watched.labels(),
+            u64::from(watched.breaker.is_open()),
+        );
+    }
+    let name = "portcullis_circuit_breaker_trips_total";
+    page.family(
+        name,
+        "counter",
+        "How often the circuit breaker of a path has opened.",
+    );
+    for watched in &health.breakers {
+        page.sample(name, &watched.labels(), watched.breaker.trips());
     }
 }
 

@@ -17,8 +17,10 @@ use super::{
     process,
     text::Page,
 };
-use portcullis_store::Health;
+use portcullis_store::Health as StoreHealth;
 use tokio::sync::watch;
+
+use crate::health::Health;
 
 /// All counters of a gateway.
 pub struct Registry {
@@ -29,7 +31,8 @@ pub struct Registry {
     state: Mutex<State>,
     access_log: Mutex<Option<AccessLog>>,
     certificates: Mutex<Option<CertificateSource>>,
-    store: Mutex<Option<(&'static str, watch::Receiver<Health>)>>,
+    health: Mutex<Option<HealthSource>>,
+    store: Mutex<Option<(&'static str, watch::Receiver<StoreHealth>)>>,
     events: Arc<EventCounters>,
 }
 
@@ -58,6 +61,9 @@ struct State {
 
 /// Who knows which certificates are in use when somebody asks.
 type CertificateSource = Arc<dyn Fn() -> Vec<CertificateExpiry> + Send + Sync>;
+
+/// Who knows what is watched of upstreams when somebody asks.
+type HealthSource = Arc<dyn Fn() -> Arc<Health> + Send + Sync>;
 
 /// When a certificate ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +109,7 @@ impl Registry {
             state: Mutex::default(),
             access_log: Mutex::default(),
             certificates: Mutex::default(),
+            health: Mutex::default(),
             store: Mutex::default(),
             events: Arc::default(),
         }
@@ -191,6 +198,11 @@ impl Registry {
         *lock(&self.certificates) = Some(Arc::new(source));
     }
 
+    /// Asks `source` for what is watched of upstreams whenever it is shown.
+    pub fn watch_health(&self, source: impl Fn() -> Arc<Health> + Send + Sync + 'static) {
+        *lock(&self.health) = Some(Arc::new(source));
+    }
+
     /// Shows how many lines this log has dropped.
     pub fn watch(&self, access_log: &AccessLog) {
         *lock(&self.access_log) = Some(access_log.clone());
@@ -202,7 +214,7 @@ impl Registry {
     }
 
     /// Shows how the store of this kind is.
-    pub fn watch_store(&self, kind: &'static str, health: watch::Receiver<Health>) {
+    pub fn watch_store(&self, kind: &'static str, health: watch::Receiver<StoreHealth>) {
         *lock(&self.store) = Some((kind, health));
     }
 
@@ -255,6 +267,10 @@ impl Registry {
         exposition::apis(&mut page, &workers, &ids);
         exposition::connections(&mut page, &workers);
         self.render_state(&mut page);
+        let health = lock(&self.health).clone();
+        if let Some(health) = health {
+            exposition::health(&mut page, &health());
+        }
         self.events.write(&mut page);
         let started = self
             .started
@@ -343,7 +359,7 @@ impl Registry {
         if let Some((kind, health)) = &*lock(&self.store) {
             let name = "portcullis_store_up";
             page.family(name, "gauge", "1 while the store can be read and written.");
-            let up = u64::from(*health.borrow() == Health::Up);
+            let up = u64::from(*health.borrow() == StoreHealth::Up);
             page.sample(name, &[("store", kind)], up);
         }
     }
@@ -436,7 +452,7 @@ mod tests {
         registry.set_loaded(3, 2, 1);
         registry.reload_finished(true, Duration::from_millis(5));
         registry.reload_finished(false, Duration::from_millis(5));
-        let health = watch::Sender::new(Health::Up);
+        let health = watch::Sender::new(StoreHealth::Up);
         registry.watch_store("embedded", health.subscribe());
         registry.watch_certificates(|| {
             vec![CertificateExpiry {
@@ -473,7 +489,7 @@ mod tests {
         has("tyk_gateway_config_reload_duration_seconds_count 2");
         has("portcullis_connections_open 1");
         has(r#"portcullis_store_up{store="embedded"} 1"#);
-        health.send_replace(Health::Down {
+        health.send_replace(StoreHealth::Down {
             reason: "no room".to_owned(),
         });
         let text = registry.render();

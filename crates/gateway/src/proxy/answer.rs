@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use http::{HeaderName, HeaderValue};
+
 use super::view::RequestView;
 
 /// A whole response made by the gateway.
@@ -10,13 +12,17 @@ pub struct Answer {
     /// Status code.
     pub status: u16,
     /// `Content-Type`.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
     /// The body.
     pub body: Cow<'static, str>,
+    /// What it says, whatever the body's form.
+    pub message: Cow<'static, str>,
     /// Send `X-Generator`.
     pub generator: bool,
     /// `WWW-Authenticate`.
     pub authenticate: Option<Box<str>>,
+    /// Further fields, which a rule asks for.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// How a client wants errors written.
@@ -62,10 +68,12 @@ impl ErrorStyle {
         };
         Answer {
             status,
-            content_type: self.xml_type.unwrap_or("application/json"),
+            content_type: self.xml_type.unwrap_or("application/json").into(),
             body: body.into(),
+            message: message.to_owned().into(),
             generator: !self.hide_generator,
             authenticate: None,
+            fields: Vec::new(),
         }
     }
 }
@@ -75,10 +83,12 @@ impl Answer {
     pub fn text(status: u16, body: &'static str) -> Self {
         Self {
             status,
-            content_type: "text/plain; charset=utf-8",
+            content_type: "text/plain; charset=utf-8".into(),
             body: body.into(),
+            message: body.into(),
             generator: false,
             authenticate: None,
+            fields: Vec::new(),
         }
     }
 }
@@ -125,6 +135,9 @@ mod tests {
             answer.body,
             "<?xml version = \"1.0\" encoding = \"UTF-8\"?>\n<error>a&lt;b</error>"
         );
-        assert_eq!((answer.content_type, answer.generator), ("text/xml", false));
+        assert_eq!(
+            (&*answer.content_type, answer.generator),
+            ("text/xml", false)
+        );
     }
 }

@@ -122,6 +122,11 @@ fn write_answer_head(
             out.extend_from_slice(part.as_bytes());
         }
     }
+    for (name, value) in &answer.fields {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
     if !keep_alive {
         out.extend_from_slice(b"Connection: close\r\n");
     } else if http10 {
@@ -270,7 +275,7 @@ impl Http2Client {
     pub fn answer(&mut self, answer: &Answer) -> Result<(), ClientError> {
         let mut response = http::Response::builder()
             .status(answer.status)
-            .header("content-type", answer.content_type)
+            .header("content-type", &*answer.content_type)
             .header("content-length", answer.body.len())
             .header(
                 "date",
@@ -281,6 +286,9 @@ impl Http2Client {
         }
         if let Some(challenge) = &answer.authenticate {
             response = response.header("www-authenticate", &**challenge);
+        }
+        for (name, value) in &answer.fields {
+            response = response.header(name, value);
         }
         let bodiless = self.head_request || answer.body.is_empty();
         let mut stream = self.respond.send_response(response.body(())?, bodiless)?;

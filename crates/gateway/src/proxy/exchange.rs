@@ -105,6 +105,8 @@ pub struct Bounds {
 pub struct Done {
     /// Status of the response.
     pub status: u16,
+    /// The status that the client was told instead, where a rule replaced it.
+    pub told: Option<u16>,
     /// Content bytes sent to the client.
     pub sent: u64,
     /// Content bytes received from the client.

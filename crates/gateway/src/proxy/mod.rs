@@ -40,7 +40,7 @@ use self::{
     view::{Peer, RequestView, ResponseView},
 };
 use crate::{
-    clients, control::ControlRequest, control_link::MAX_CONTROL_BODY, http1::Framing,
+    clients, control::ControlRequest, control_link::MAX_CONTROL_BODY, http1::Framing, overrides,
     snapshot::Snapshot, timers::Deadline, worker::Worker,
 };
 
@@ -56,8 +56,29 @@ pub enum Forwarded {
     Broken,
 }
 
-/// Sends a request to its upstream and the response to the client.
+/// Sends a request to its upstream and the response to the client, where nothing keeps it from there.
 pub async fn forward<C: Client>(
+    worker: &Rc<Worker>,
+    job: &Job,
+    client: &mut C,
+    record: &mut Record,
+    deadline: &mut Deadline,
+) -> Forwarded {
+    record.forwarding(job);
+    let Some(breaker) = &job.breaker else {
+        return send(worker, job, client, record, deadline).await;
+    };
+    let Some(pass) = breaker.admit() else {
+        return Forwarded::Refused(record.blocked(job));
+    };
+    let forwarded = send(worker, job, client, record, deadline).await;
+    if let Some(failed) = record.upstream_failed() {
+        breaker.note(pass, failed);
+    }
+    forwarded
+}
+
+async fn send<C: Client>(
     worker: &Rc<Worker>,
     job: &Job,
     client: &mut C,
@@ -69,7 +90,6 @@ pub async fn forward<C: Client>(
     }
     let pool = worker.pool(job.endpoint.id);
     let start = record.start();
-    record.forwarding(job);
     let mut kept = pool.take(&job.endpoint);
     loop {
         let reused = kept.is_some();
@@ -85,15 +105,8 @@ pub async fn forward<C: Client>(
         let outcome = match connection {
             Connection::Http1(mut upstream, made) => {
                 upstream.begin(job.head.data(), job.framing, job.head_request);
-                let outcome = exchange::run(
-                    client,
-                    &mut *upstream,
-                    job.patience,
-                    job.bounds,
-                    start,
-                    deadline,
-                )
-                .await;
+                let outcome =
+                    exchanged(job, client, &mut *upstream, job.bounds, start, deadline).await;
                 match &outcome {
                     Ok(done) if done.switched => {
                         record.done(done);
@@ -179,19 +192,41 @@ async fn over_http2<C: Client>(
         .send_request(request, ended)
         .inspect_err(|_| pool.forget_http2())?;
     let mut upstream = Http2Upstream::new(response, stream, ended);
-    Ok(exchange::run(
+    // HTTP/2 knows no such switch.
+    let bounds = Bounds {
+        switch: false,
+        ..job.bounds
+    };
+    Ok(exchanged(job, client, &mut upstream, bounds, start, deadline).await)
+}
+
+/// One exchange, its errors judged where there are rules for them.
+async fn exchanged<C: Client, U: exchange::Upstream>(
+    job: &Job,
+    client: &mut C,
+    upstream: &mut U,
+    bounds: Bounds,
+    start: Instant,
+    deadline: &mut Deadline,
+) -> Result<Done, Failure> {
+    let Some(rules) = &job.api.overrides else {
+        return exchange::run(client, upstream, job.patience, bounds, start, deadline).await;
+    };
+    let judge = overrides::Judge {
+        rules,
+        style: job.style,
+        head_request: job.head_request,
+    };
+    let judged = overrides::run(
+        judge,
         client,
-        &mut upstream,
+        upstream,
         job.patience,
-        // HTTP/2 knows no such switch.
-        Bounds {
-            switch: false,
-            ..job.bounds
-        },
+        bounds,
         start,
         deadline,
-    )
-    .await)
+    );
+    Box::pin(judged).await
 }
 
 /// True when the upstream cannot have seen the request.
@@ -218,18 +253,18 @@ fn end(job: &Job, failure: Failure, record: &mut Record) -> Forwarded {
             match error {
                 // The client's own framing was wrong; it may still be listening.
                 ClientError::Body(_) if unanswered => {
-                    Forwarded::Refused(Answer::text(400, "Bad Request"))
+                    Forwarded::Refused(job.told(Answer::text(400, "Bad Request"), None))
                 }
                 _ => Forwarded::Broken,
             }
         }
         Cause::RequestTooLarge if unanswered => {
-            let answer = plan::request_too_large();
+            let answer = job.told(plan::request_too_large(), Some("BTL"));
             record.answered(answer.status, answer.body.len() as u64);
             Forwarded::Refused(answer)
         }
         Cause::RequestStalled if unanswered => {
-            let answer = Answer::text(408, "Request Timeout");
+            let answer = job.told(Answer::text(408, "Request Timeout"), None);
             record.answered(answer.status, answer.body.len() as u64);
             Forwarded::Refused(answer)
         }

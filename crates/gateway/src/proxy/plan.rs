@@ -34,6 +34,7 @@ use crate::{
     },
     clients::{self, Barred},
     flight::{Check, Entry, Leaf, Stage},
+    health::Breaker,
     http1::Framing,
     snapshot::{HttpService, Port, RunningApi, Snapshot},
     watch::Admission,
@@ -98,6 +99,8 @@ pub struct Job {
     pub bounds: Bounds,
     /// How its errors are written.
     pub style: ErrorStyle,
+    /// What has to let it pass, on its path.
+    pub breaker: Option<Arc<Breaker>>,
     /// Nobody had to prove anything for it.
     pub open: bool,
     /// Who sent it, where that was asked.
@@ -107,6 +110,14 @@ pub struct Job {
 }
 
 impl Job {
+    /// What its client is told instead of an error, where a rule says so.
+    pub fn told(&self, answer: Answer, flag: Option<&str>) -> Answer {
+        match &self.api.overrides {
+            Some(rules) => rules.replace(answer, flag, self.style),
+            None => answer,
+        }
+    }
+
     /// What let its sender in and may be taken away while it is under way.
     pub fn admission(&self, peer: &Rc<Peer>) -> Option<Admission> {
         if self.open {
@@ -138,13 +149,13 @@ pub fn plan(
         worker.refused(check, peer.address, peer.listener, &detail, |entry| {
             about(entry, peer, view)
         });
-        return refuse(Answer::text(421, "Misdirected Request"), None);
+        return refuse(Answer::text(421, "Misdirected Request"));
     }
     if let Framing::Length(length) = view.framing
         && settings.max_request_body > 0
         && length > settings.max_request_body
     {
-        return refuse(request_too_large(), None);
+        return refuse(request_too_large());
     }
     let cleaning = if settings.skip_url_cleaning {
         Cleaning::KeepDoubleSlashes
@@ -154,11 +165,11 @@ pub fn plan(
     let path = match clean_path(view.path, cleaning) {
         Ok(path) => path,
         // `OPTIONS *` is about the server as a whole, which has nothing to say.
-        Err(_) if view.path == "*" => return refuse(not_found(), None),
-        Err(_) => return refuse(Answer::text(400, "Bad Request"), None),
+        Err(_) if view.path == "*" => return refuse(not_found()),
+        Err(_) => return refuse(Answer::text(400, "Bad Request")),
     };
     let Some(found) = service.table.route(view.host, &path) else {
-        return refuse(not_found(), None);
+        return refuse(not_found());
     };
     let (RouteAnswer::Serve(_), Some(base)) = (&found.route().answer, &service.apis[found.index()])
     else {
@@ -191,16 +202,15 @@ pub fn plan(
                 None => return quarantined(style),
             },
             VersionDecision::Missing => {
-                return refuse(
+                return refuse_for(
+                    base,
                     style.error(403, "Version information not found"),
-                    Some(base),
+                    style,
                 );
             }
             VersionDecision::Unknown => {
-                return refuse(
-                    style.error(404, "This API version does not seem to exist"),
-                    Some(base),
-                );
+                let answer = style.error(404, "This API version does not seem to exist");
+                return refuse_for(base, answer, style);
             }
         };
         match strip {
@@ -310,10 +320,12 @@ pub fn plan(
         Http2Use::Never => None,
         Http2Use::Negotiated | Http2Use::Always => match request.to_http2() {
             Ok(head2) => Some(head2),
-            Err(_) => return refuse(Answer::text(400, "Bad Request"), Some(api)),
+            Err(_) => return refuse_for(api, Answer::text(400, "Bad Request"), style),
         },
     };
-    let total = api.timeout(view.method, &path_for_timeouts(&found, &path));
+    let on_path = path_for_rules(&found, &path);
+    let total = api.timeout(view.method, &on_path);
+    let breaker = api.breaker(view.method, &on_path).cloned();
     let job = Box::new(Job {
         api: api.clone(),
         endpoint: endpoint.clone(),
@@ -338,6 +350,7 @@ pub fn plan(
             request_body: settings.max_request_body,
         },
         style,
+        breaker,
         open,
         session,
         quota: None,
@@ -437,7 +450,7 @@ fn bar(
         "request refused: {detail}"
     );
     Plan::Answer(Refusal {
-        answer,
+        answer: told(api, answer, barred.flag(), style),
         api: Some(api.clone()),
         session: None,
     })
@@ -514,25 +527,33 @@ fn deny(
         "request refused: {refused}"
     );
     Plan::Answer(Refusal {
-        answer,
+        answer: told(api, answer, refused.flag(), style),
         api: Some(api.clone()),
         session: denied.session,
     })
 }
 
-/// The path that deadlines are looked up by; nothing is computed for APIs without any.
-fn path_for_timeouts<'p>(found: &portcullis_policy::Match<'_>, path: &'p str) -> Cow<'p, str> {
+/// What a client is told instead of a refusal, where a rule of the API says so.
+fn told(api: &RunningApi, answer: Answer, flag: Option<&str>, style: ErrorStyle) -> Answer {
+    match &api.overrides {
+        Some(rules) => rules.replace(answer, flag, style),
+        None => answer,
+    }
+}
+
+/// The path that deadlines and breakers are looked up by.
+fn path_for_rules<'p>(found: &portcullis_policy::Match<'_>, path: &'p str) -> Cow<'p, str> {
     found.path_after_listen(path)
 }
 
 /// The plan for a request whose port has just left the snapshot.
 pub fn gone() -> Planned {
-    refuse(not_found(), None)
+    refuse(not_found())
 }
 
 /// The plan for a request that contradicts itself.
 pub fn bad_request() -> Planned {
-    refuse(Answer::text(400, "Bad Request"), None)
+    refuse(Answer::text(400, "Bad Request"))
 }
 
 /// The answer to a request that is larger than `max_request_body_size`.
@@ -541,17 +562,25 @@ pub fn request_too_large() -> Answer {
 }
 
 fn quarantined(style: ErrorStyle) -> Planned {
-    refuse(style.error(503, "API is not available"), None)
+    refuse(style.error(503, "API is not available"))
 }
 
 fn not_found() -> Answer {
     Answer::text(404, "Not Found")
 }
 
-fn refuse(answer: Answer, api: Option<&Arc<RunningApi>>) -> Planned {
+fn refuse(answer: Answer) -> Planned {
     Planned::Decided(Plan::Answer(Refusal {
         answer,
-        api: api.cloned(),
+        api: None,
+        session: None,
+    }))
+}
+
+fn refuse_for(api: &Arc<RunningApi>, answer: Answer, style: ErrorStyle) -> Planned {
+    Planned::Decided(Plan::Answer(Refusal {
+        answer: told(api, answer, None, style),
+        api: Some(api.clone()),
         session: None,
     }))
 }

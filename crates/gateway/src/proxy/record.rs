@@ -30,6 +30,8 @@ pub struct Record {
     peer: Rc<Peer>,
     api: Option<Arc<RunningApi>>,
     status: u16,
+    /// The upstream's, where it answered.
+    upstream_status: u16,
     flag: Option<ResponseFlag>,
     head_at: Option<Instant>,
     sent: u64,
@@ -61,6 +63,7 @@ impl Record {
             peer: peer.clone(),
             api: None,
             status: 0,
+            upstream_status: 0,
             flag: None,
             head_at: None,
             sent: 0,
@@ -129,7 +132,8 @@ impl Record {
 
     /// An exchange with an upstream ran as far as this.
     pub fn done(&mut self, done: &Done) {
-        self.status = done.status;
+        self.status = done.told.unwrap_or(done.status);
+        self.upstream_status = done.status;
         self.head_at = done.head_at;
         self.sent = done.sent;
         self.received = done.received;
@@ -151,6 +155,7 @@ impl Record {
     pub fn outage(&mut self, job: &Job, outage: Outage) -> Answer {
         let verdict = outage.verdict();
         let answer = job.style.error(verdict.status, verdict.message);
+        let answer = job.told(answer, Some(verdict.flag.flag()));
         let api = &job.api.api;
         tracing::error!(
             prefix = "proxy",
@@ -180,6 +185,26 @@ impl Record {
             texts.failure = outage.into_tls_failure();
         }
         answer
+    }
+
+    /// The breaker of its path is open: what the client is told.
+    pub fn blocked(&mut self, job: &Job) -> Answer {
+        let flag = ResponseFlag::CircuitBreakerOpen;
+        let answer = job.style.error(503, "Service temporarily unavailable.");
+        let answer = job.told(answer, Some(flag.flag()));
+        self.flag = Some(flag);
+        self.answered(answer.status, answer.body.len() as u64);
+        answer
+    }
+
+    /// Whether the upstream failed, as breakers see it: it could not be spoken to, or answered 5xx. None where
+    /// nothing can be said, because the client was the one.
+    pub fn upstream_failed(&self) -> Option<bool> {
+        match self.flag {
+            Some(ResponseFlag::ClientDisconnected) => None,
+            Some(_) => Some(true),
+            None => (self.upstream_status > 0).then_some(false),
+        }
     }
 
     /// The request is over. Only the first call counts it.
@@ -241,7 +266,8 @@ impl Record {
                     .upstream
                     .as_deref()
                     .map(|text| text.split_once("://").map_or(text, |(_, rest)| rest)),
-                upstream_status: (flag == ResponseFlag::UpstreamStatus).then_some(self.status),
+                upstream_status: (flag == ResponseFlag::UpstreamStatus)
+                    .then_some(self.upstream_status),
                 cert_expiry: texts
                     .failure
                     .as_ref()

@@ -49,6 +49,8 @@ pub(crate) fn api(id: &str, listen_path: &str) -> Api {
         client_crls: Default::default(),
         client_identity: Default::default(),
         event_handlers: Vec::new(),
+        breakers: Vec::new(),
+        error_overrides: Default::default(),
         authentication: Default::default(),
         limits: Default::default(),
         session_lifetime: Default::default(),

@@ -149,6 +149,10 @@ fn changes(operation: &Value, place: &Value, lists: &mut Map<String, Value>) {
         if enabled(&operation[name]) {
             let mut entry = at(place);
             copy(&operation[name], names, &mut entry);
+            if name == "circuitBreaker" {
+                let half_open = operation[name]["halfOpenStateEnabled"] == true;
+                entry.insert("disable_half_open_state".into(), (!half_open).into());
+            }
             push(lists, target, entry);
         }
     }

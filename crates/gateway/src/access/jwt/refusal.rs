@@ -44,6 +44,28 @@ pub enum BearerProblem {
 }
 
 impl BearerProblem {
+    /// The flag by which rules for error answers name it.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Expired => "TKE",
+            Self::Issued
+            | Self::Early
+            | Self::Issuer
+            | Self::Audience
+            | Self::Subject
+            | Self::Id
+            | Self::Claim
+            | Self::NoIdentity
+            | Self::EmptyIdentity
+            | Self::NoPolicy
+            | Self::UnknownPolicy
+            | Self::NoScope
+            | Self::Unappliable => "TCV",
+            Self::Invalid | Self::Method | Self::KeysAway | Self::Binding => "TKI",
+            Self::Certificate => "CMM",
+        }
+    }
+
     /// Status and text of the answer.
     pub fn told(self) -> (u16, &'static str) {
         match self {
