@@ -21,6 +21,7 @@ use crate::error_overrides::ErrorOverride;
 use crate::events::EventHandler;
 use crate::session::SecretText;
 use crate::upstream_tls::UpstreamTls;
+use crate::uptime::UptimeTest;
 
 /// An API as the gateway runs it.
 #[derive(Clone, PartialEq)]
@@ -60,6 +61,8 @@ pub struct Api {
     pub endpoint_timeouts: Vec<EndpointTimeout>,
     /// Breakers of single paths, first match wins.
     pub breakers: Vec<CircuitBreaker>,
+    /// Tests of its upstreams.
+    pub uptime_tests: Vec<UptimeTest>,
     /// Paths that nobody is asked to prove anything for (`ignored`, `ignoreAuthentication`).
     pub open_paths: Vec<OpenPath>,
     /// `CORS` or other request-changing extras are not here: see `unsupported`.
@@ -112,6 +115,7 @@ impl fmt::Debug for Api {
             .field("enforce_timeout", &self.enforce_timeout)
             .field("endpoint_timeouts", &self.endpoint_timeouts)
             .field("breakers", &self.breakers)
+            .field("uptime_tests", &self.uptime_tests.len())
             .field("open_paths", &self.open_paths)
             .field("do_not_track", &self.do_not_track)
             .field(
@@ -209,6 +213,8 @@ pub struct Upstream {
     /// One or more targets; more than one is load balanced round robin, each repeated
     /// by its weight. Never empty.
     pub targets: Vec<Target>,
+    /// A target whose host fails its tests is passed over (`check_host_against_uptime_tests`).
+    pub skip_down: bool,
     /// Send the client's `Host` on instead of the target's.
     pub preserve_host_header: bool,
     /// `disable_strip_slash`: keep a final slash of the joined path.

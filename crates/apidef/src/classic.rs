@@ -52,6 +52,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         upstream.tls.read_classic(root, &mut facts);
         upstream.tls.read_ours(&ours, &mut facts);
     }
+    let uptime_tests = crate::uptime::classic(root, &mut facts);
     let versioning = versions::versioning(root);
     let id = id(&root.at("api_id"), fallback_id);
     let domain_disabled = root.at("domain_disabled").bool();
@@ -85,6 +86,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         }),
         endpoint_timeouts: paths.timeouts,
         breakers: paths.breakers,
+        uptime_tests,
         open_paths: paths.open,
         do_not_track: root.at("do_not_track").bool(),
         client_certificates,
@@ -219,7 +221,13 @@ fn upstream(
         ..UpstreamTls::default()
     };
     let targets = targets(proxy, protocol);
+    let skip = proxy.at("check_host_against_uptime_tests");
+    let balanced = proxy.at("enable_load_balancing").bool();
+    if skip.bool() && !balanced {
+        skip.warn("has no effect without load balancing");
+    }
     Some(Upstream {
+        skip_down: skip.bool() && balanced,
         preserve_host_header: proxy.at("preserve_host_header").bool(),
         keep_final_slash: proxy.at("disable_strip_slash").bool(),
         tls: raised(tls),

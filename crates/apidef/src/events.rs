@@ -21,16 +21,22 @@ pub enum EventKind {
     BreakerReset,
     /// A circuit breaker opened or closed.
     BreakerTriggered,
+    /// The host of an upstream fails its tests.
+    HostDown,
+    /// It no longer does.
+    HostUp,
 }
 
 impl EventKind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::CertificateExpiringSoon,
         Self::CertificateExpired,
         Self::BreakerTripped,
         Self::BreakerReset,
         Self::BreakerTriggered,
+        Self::HostDown,
+        Self::HostUp,
     ];
 
     /// The name that definitions and receivers know.
@@ -42,6 +48,8 @@ impl EventKind {
             Self::BreakerTripped => "BreakerTripped",
             Self::BreakerReset => "BreakerReset",
             Self::BreakerTriggered => "BreakerTriggered",
+            Self::HostDown => "HostDown",
+            Self::HostUp => "HostUp",
         }
     }
 

@@ -51,6 +51,7 @@ mod source;
 mod substitute;
 mod target;
 mod upstream_tls;
+mod uptime;
 
 pub use api::*;
 pub use authentication::{
@@ -76,3 +77,4 @@ pub use source::{
 };
 pub use substitute::{Replace, Replaced, Resolved, nothing_replaced};
 pub use upstream_tls::{Renegotiation, SYSTEM_AUTHORITIES, UpstreamTls};
+pub use uptime::{TestRequest, TestStep, UptimeTest};

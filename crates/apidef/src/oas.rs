@@ -69,6 +69,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         upstream.tls.read_oas(&upstream_node, &mut facts);
         upstream.tls.read_ours(&ours, &mut facts);
     }
+    let uptime_tests = crate::uptime::oas(&upstream_node, &mut facts);
     let versioning = versioning(&info.at("versioning"));
     let id = id(&info.at("id"), fallback_id);
     let timeout = upstream_node.at("enforceTimeout");
@@ -93,6 +94,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
         enforce_timeout,
         endpoint_timeouts: operations.timeouts,
         breakers: operations.breakers,
+        uptime_tests,
         open_paths: operations.open,
         do_not_track: !extension
             .at("middleware")
@@ -198,7 +200,10 @@ fn upstream(
         ..UpstreamTls::default()
     };
     let targets = targets(upstream, protocol);
+    let balancing = upstream.at("loadBalancing");
+    let skip_down = balancing.at("skipUnavailableHosts").bool() && balancing.is_enabled();
     Some(Upstream {
+        skip_down,
         preserve_host_header: upstream.at("preserveHostHeader").is_enabled(),
         keep_final_slash: upstream.at("preserveTrailingSlash").is_enabled(),
         tls: raised(tls),

@@ -232,6 +232,7 @@ pub(crate) fn differences(a: &ParsedDefinition, b: &ParsedDefinition) -> Vec<&'s
             "time limits of endpoints",
         ),
         (a.breakers != b.breakers, "circuit breakers"),
+        (a.uptime_tests != b.uptime_tests, "uptime tests"),
         (a.open_paths != b.open_paths, "paths without authentication"),
         (a.error_overrides != b.error_overrides, "error answers"),
         (

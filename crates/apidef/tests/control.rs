@@ -430,6 +430,18 @@ fn switches() -> Vec<(&'static str, Value)> {
             "upstream/proxy",
             json!({"enabled": false, "url": "http://p:1"}),
         ),
+        (
+            "upstream/uptimeTests",
+            json!({"enabled": true, "hostDownRetestPeriod": "2s", "tests": [
+                {"url": "http://h.test/x", "method": "POST", "headers": {"X": "y"}, "body": "eA==", "timeout": "100ms"},
+                {"url": "tcp://h.test:1", "timeout": "2s", "enableProxyProtocol": true,
+                 "commands": [{"name": "send", "message": "a"}]},
+            ]}),
+        ),
+        (
+            "upstream/uptimeTests",
+            json!({"enabled": false, "tests": [{"url": "http://h.test"}]}),
+        ),
         ("upstream/serviceDiscovery", on.clone()),
         ("upstream/preserveHostHeader", on.clone()),
         ("upstream/preserveTrailingSlash", on.clone()),
@@ -439,7 +451,7 @@ fn switches() -> Vec<(&'static str, Value)> {
         ),
         (
             "upstream/loadBalancing",
-            json!({"enabled": true, "targets": [{"url": "http://a:1", "weight": 2}, {"url": "http://b:1"}]}),
+            json!({"enabled": true, "skipUnavailableHosts": true, "targets": [{"url": "http://a:1", "weight": 2}, {"url": "http://b:1"}]}),
         ),
         ("middleware/global/prePlugins", json!([on])),
         ("middleware/global/prePlugin", json!({"plugins": [on]})),

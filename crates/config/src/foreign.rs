@@ -92,11 +92,8 @@ const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        name: "uptime tests and service discovery",
-        keys: &[
-            ("uptime_tests", "UPTIMETESTS"),
-            ("service_discovery", "SERVICEDISCOVERY"),
-        ],
+        name: "service discovery",
+        keys: &[("service_discovery", "SERVICEDISCOVERY")],
     },
     Feature {
         name: "a DNS cache of its own",

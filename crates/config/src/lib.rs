@@ -42,7 +42,7 @@ pub use checked::{
     Bridge, Control, CrlMode, Dashboard, Definitions, DnsMonitor, ExpiryMonitor, ExternalProxies,
     ExternalService, ExternalServices, GatewayConfig, Identity, Listen, LogFormat, LogLevel, Logs,
     MutualTls, PolicySource, Redis, Renegotiation, Security, Server, Signals, TlsKeys,
-    TrafficLimits, Upstream,
+    TrafficLimits, Upstream, UptimeTests,
 };
 pub use compound::{CertificatePair, MessageOverride, ProxyProtocol};
 pub use load::{Loaded, load, load_text};

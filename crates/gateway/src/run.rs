@@ -158,7 +158,7 @@ pub fn check(config: &GatewayConfig, look: LookIntoStore) -> Result<Report, Star
         routes: built.routes,
         clients: built.clients,
         crls: built.crls,
-        health: built.snapshot.health.told(),
+        health: built.snapshot.health.told(&config.uptime),
     })
 }
 
@@ -333,7 +333,10 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
         let receivers = services.client(Service::Webhooks).clone();
         let store = stores.engine().clone();
         let deliveries = Arc::new(Deliveries::start(receivers, store, registry.events()));
-        tokio::spawn(health::watch(control_loop.live.clone(), deliveries.clone()));
+        let tests = services.client(Service::Health).clone();
+        let tester = health::Tester::new(&config, tests, deliveries.clone());
+        let live = control_loop.live.clone();
+        tokio::spawn(health::watch(live, tester, deliveries.clone()));
         let expiry = &config.security.expiry_monitor;
         let expiry = ExpiryMonitor::new(expiry, stores.engine().clone(), deliveries);
         tokio::spawn(expiry.run(control_loop.live.clone(), control_loop.in_force.clone()));

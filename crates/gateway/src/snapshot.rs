@@ -24,7 +24,7 @@ use crate::{
     access::{jwt::Verifier, window::Window},
     clients::{ClientList, InUse},
     events::Handlers,
-    health::{Breaker, Health},
+    health::{Breaker, Health, Host},
     observe::CertificateExpiry,
     overrides::Overrides,
     proxy::pool::{Endpoint, Http2Use, TlsKey},
@@ -116,6 +116,8 @@ pub struct RunningApi {
     pub slot: usize,
     /// Where each of its targets is, in their order.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// The hosts of its targets, where those that are down are passed over; else none.
+    pub hosts: Vec<Arc<Host>>,
     /// Deadlines by path, first match wins.
     pub timeouts: Vec<PathTimeout>,
     /// Circuit breakers by path, first match wins.
@@ -188,6 +190,18 @@ impl RunningApi {
             open.method.as_deref().is_none_or(|wanted| wanted == method)
                 && open.path.is_match(path.as_ref())
         })
+    }
+
+    /// The place of the target whose turn it is, hosts that are down passed over; `None` when all are. `turn` is
+    /// asked only where there are several.
+    pub fn target(&self, turn: impl FnOnce() -> usize) -> Option<usize> {
+        let count = self.endpoints.len();
+        let first = if count > 1 { turn() % count } else { 0 };
+        if self.hosts.is_empty() {
+            return Some(first);
+        }
+        let mut places = (first..count).chain(0..first);
+        places.find(|place| !self.hosts[*place].is_down())
     }
 
     /// It relays bytes instead of serving requests.

@@ -152,15 +152,4 @@ fn extras(root: &Node<'_, '_>, facts: &mut Facts) {
         root.at("enable_batch_request_support").bool(),
         "batch requests",
     );
-    let tests = root.at("uptime_tests");
-    facts.extra(
-        !tests.at("check_list").is_empty() && !tests.at("disabled").bool(),
-        "uptime tests",
-    );
-    facts.extra(
-        root.at("proxy")
-            .at("check_host_against_uptime_tests")
-            .bool(),
-        "uptime tests",
-    );
 }

@@ -97,7 +97,6 @@ pub(crate) static ROOT: Shape = Shape {
         "updated_at",
         "upstream_certificates",
         "upstream_certificates_disabled",
-        "uptime_tests",
         "use_basic_auth",
         "use_go_plugin_auth",
         "use_keyless",
@@ -125,6 +124,7 @@ pub(crate) static ROOT: Shape = Shape {
         ("proxy", Inner::Object(&PROXY)),
         ("request_signing", Inner::Object(&REQUEST_SIGNING)),
         ("upstream_auth", Inner::Object(&SWITCH)),
+        ("uptime_tests", Inner::Object(&UPTIME_TESTS)),
         ("version_data", Inner::Object(&VERSION_DATA)),
     ],
     foreign: &["x-"],
@@ -327,6 +327,42 @@ static VERSION: Shape = Shape {
         ("extended_paths", Inner::Object(&EXTENDED_PATHS)),
         ("paths", Inner::Object(&PATHS)),
     ],
+    foreign: &[],
+};
+
+static UPTIME_TESTS: Shape = Shape {
+    leaves: &["disabled"],
+    inner: &[
+        ("check_list", Inner::List(&UPTIME_TEST)),
+        ("config", Inner::Object(&UPTIME_CONFIG)),
+    ],
+    foreign: &[],
+};
+
+static UPTIME_TEST: Shape = Shape {
+    leaves: &[
+        "body",
+        "enable_proxy_protocol",
+        "headers",
+        "method",
+        "protocol",
+        "timeout",
+        "url",
+    ],
+    inner: &[("commands", Inner::List(&UPTIME_COMMAND))],
+    foreign: &[],
+};
+
+/// What is said on a raw connection; the same in both formats.
+pub(crate) static UPTIME_COMMAND: Shape = Shape {
+    leaves: &["message", "name"],
+    inner: &[],
+    foreign: &[],
+};
+
+static UPTIME_CONFIG: Shape = Shape {
+    leaves: &["expire_utime_after", "recheck_wait", "service_discovery"],
+    inner: &[],
     foreign: &[],
 };
 

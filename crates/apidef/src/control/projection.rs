@@ -7,6 +7,7 @@
 mod access;
 mod events;
 mod operations;
+mod uptime;
 
 use serde_json::{Map, Value, json};
 
@@ -26,6 +27,7 @@ pub fn classic_view(oas: &Value) -> Value {
     server(&extension["server"], &mut classic);
     upstream(&extension["upstream"], &mut classic);
     error_overrides(&extension["errorOverrides"], &mut classic);
+    uptime::project(&extension["upstream"]["uptimeTests"], &mut classic);
     access::project(oas, extension, &mut classic);
     classic.insert("proxy".into(), proxy(extension));
     classic.insert("version_data".into(), version_data(oas, extension));

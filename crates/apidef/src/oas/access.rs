@@ -68,14 +68,6 @@ fn upstream(upstream: &Node<'_, '_>, facts: &mut Facts) {
         upstream.at("serviceDiscovery").is_not_disabled(),
         Protection::RequestRouting,
     );
-    facts.extra(upstream.at("uptimeTests").is_enabled(), "uptime tests");
-    facts.extra(
-        upstream
-            .at("loadBalancing")
-            .at("skipUnavailableHosts")
-            .bool(),
-        "uptime tests",
-    );
 }
 
 /// Settings of protocols above HTTP stand in several places; any of them counts.

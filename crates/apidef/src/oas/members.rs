@@ -204,12 +204,7 @@ static SECURITY_SCHEME: Shape = Shape {
 };
 
 static UPSTREAM: Shape = Shape {
-    leaves: &[
-        "certificatePinning",
-        "serviceDiscovery",
-        "uptimeTests",
-        "url",
-    ],
+    leaves: &["certificatePinning", "serviceDiscovery", "url"],
     inner: &[
         ("authentication", Inner::Object(&UPSTREAM_AUTHENTICATION)),
         ("certificatePinning", Inner::Object(&PINNING)),
@@ -221,7 +216,35 @@ static UPSTREAM: Shape = Shape {
         ("proxy", Inner::Object(&PROXY)),
         ("rateLimit", Inner::Object(&RATE_LIMIT)),
         ("tlsTransport", Inner::Object(&TLS_TRANSPORT)),
+        ("uptimeTests", Inner::Object(&UPTIME_TESTS)),
     ],
+    foreign: &["x-"],
+};
+
+static UPTIME_TESTS: Shape = Shape {
+    leaves: &[
+        "enabled",
+        "hostDownRetestPeriod",
+        "logRetentionPeriod",
+        "serviceDiscovery",
+    ],
+    inner: &[("tests", Inner::List(&UPTIME_TEST))],
+    foreign: &["x-"],
+};
+
+static UPTIME_TEST: Shape = Shape {
+    leaves: &[
+        "body",
+        "enableProxyProtocol",
+        "headers",
+        "method",
+        "timeout",
+        "url",
+    ],
+    inner: &[(
+        "commands",
+        Inner::List(&crate::classic::members::UPTIME_COMMAND),
+    )],
     foreign: &["x-"],
 };
 

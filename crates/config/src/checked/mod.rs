@@ -6,6 +6,7 @@
 mod operation;
 mod remote;
 mod traffic;
+mod uptime;
 
 pub use operation::{Control, Definitions, Identity, LogFormat, LogLevel, Logs, PolicySource};
 pub use remote::{
@@ -16,6 +17,8 @@ pub use traffic::{
     CrlMode, ExpiryMonitor, Listen, Renegotiation, Security, Server, TlsKeys, TrafficLimits,
     Upstream,
 };
+
+pub use uptime::UptimeTests;
 
 use crate::paths::BasePaths;
 use crate::references::References;
@@ -40,6 +43,8 @@ pub struct GatewayConfig {
     pub references: References,
     /// TLS and connections towards upstreams.
     pub upstream: Upstream,
+    /// Tests of upstreams.
+    pub uptime: UptimeTests,
     /// API definitions and policies.
     pub definitions: Definitions,
     /// Control API, health and life cycle.
@@ -100,6 +105,7 @@ impl GatewayConfig {
             security: Security::from_settings(settings),
             references: References::from_settings(settings),
             upstream: Upstream::from_settings(settings),
+            uptime: UptimeTests::from_settings(settings),
             definitions: Definitions::from_settings(settings),
             control: Control::from_settings(settings),
             logs: Logs::from_settings(settings),

@@ -13,6 +13,7 @@ mod security;
 mod services;
 mod storage;
 mod upstream;
+mod uptime;
 
 use crate::key::{Key, Kind, Owner, Status};
 
@@ -34,6 +35,7 @@ pub const SECTIONS: &[Section] = &[
     security::SECURITY,
     references::REFERENCES,
     upstream::UPSTREAM,
+    uptime::UPTIME,
     control::DEFINITIONS,
     control::CONTROL,
     control::OBSERVABILITY,

@@ -121,12 +121,12 @@ pub(super) const WEBHOOKS: Section = service!(
 
 pub(super) const HEALTH: Section = service!(
     "External services: uptime tests",
-    "Checks of upstreams.",
+    "Tests of upstreams. With `mtls.enabled`, and where what it asks for cannot be had, every test by HTTP fails.",
     "health",
     "HEALTH",
-    later,
-    later,
-    later
+    in_effect,
+    in_effect,
+    in_effect
 );
 
 pub(super) const DISCOVERY: Section = service!(

@@ -151,11 +151,36 @@ impl Builder {
         let slot = self.registry.slot(&api.id);
         let events = Handlers::prepare(api, &self.config.base, findings);
         let breakers = self.health.breakers(api, &events)?;
+        for asked in &api.uptime_tests {
+            let endpoint = match asked.target.scheme {
+                Scheme::Tls => {
+                    let endpoints = &mut self.endpoints;
+                    Some(endpoints.of(&asked.target, &upstream, &hop_identity, &mut Vec::new())?)
+                }
+                _ => None,
+            };
+            self.health.test(api, asked, endpoint, &events);
+        }
+        if api
+            .uptime_tests
+            .iter()
+            .any(|asked| asked.target.scheme == Scheme::Http)
+            && self.config.external_services.health.mtls.enabled
+        {
+            findings.push(warning(
+                &format!("API {}", api.id),
+                "its uptime tests by http:// fail: external_services.health.mtls.enabled asks for TLS; \
+                 test by https://"
+                    .to_owned(),
+            ));
+        }
+        let hosts = self.health.hosts(api);
         Ok(Arc::new(RunningApi {
             api: Arc::new(api.clone()),
             slot,
             timeouts,
             breakers,
+            hosts,
             open_paths,
             rate: api.limits.rate.map(|rate| self.api_rate(api, rate)),
             clients: self.client_list(api, &revocation, findings)?,

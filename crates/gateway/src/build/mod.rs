@@ -419,6 +419,11 @@ impl Builder {
         self.lists
             .retain(|owner, _| owner.is_empty() || running.contains_key(owner));
         self.shown.retain(|id, _| running.contains_key(id));
+        let balanced: Vec<_> = order
+            .iter()
+            .map(|api| (api.api.id.clone(), api.hosts.clone()))
+            .collect();
+        findings.extend(self.health.advice(&balanced));
         self.generation += 1;
         let served = running.values().filter(|api| api.api.active).count();
         let snapshot = Snapshot {

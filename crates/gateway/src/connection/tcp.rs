@@ -45,7 +45,11 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut transport: Transport, port: u
         });
         return;
     }
-    let endpoint = &api.endpoints[worker.next_turn() % api.endpoints.len()];
+    let Some(place) = api.target(|| worker.next_turn()) else {
+        tracing::error!(api_id = %api.api.id, "TCP service cannot reach its upstream: all hosts are down");
+        return;
+    };
+    let endpoint = &api.endpoints[place];
     let mut upstream = match dial(endpoint, &worker.timers).await {
         Ok(upstream) => upstream,
         Err(error) => {

@@ -1,13 +1,15 @@
-//! One event, in the words and members receivers know: a certificate that ends, a breaker that opens or closes.
+//! One event, in the words and members receivers know: a certificate that ends, a breaker that
+//! opens or closes, a host that goes down or comes back.
 
 use portcullis_apidef::EventKind;
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::clients::{Watched, unix_now};
-
-const DAY: i64 = 86_400;
-const HOUR: i64 = 3_600;
+use super::certificate::CertificateFacts;
+use crate::{
+    clients::unix_now,
+    health::{Change, Report},
+};
 
 /// Something that happened to an API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,29 +38,21 @@ pub enum About {
         /// 0 when it tripped, 1 when it was reset.
         change: i64,
     },
+    /// The host of an upstream.
+    Host(HostFacts),
 }
 
-/// A certificate that ends soon or has ended.
+/// A host that fails its tests, or no longer does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFacts {
-    /// SHA-256 of the certificate, in hex.
-    pub certificate: String,
-    /// What the certificate calls itself.
-    pub name: String,
-    /// When it ends, in Unix seconds.
-    pub not_after: i64,
-    /// Whole days until then, or since then.
-    pub days: i64,
-    /// What the certificate is for.
-    pub role: &'static str,
-}
-
-impl CertificateFacts {
-    /// The certificate's id as logs show it: its beginning, and how much is left out.
-    pub fn masked_id(&self) -> String {
-        let shown: String = self.certificate.chars().take(8).collect();
-        format!("{shown}***[len={}]", self.certificate.len())
-    }
+pub struct HostFacts {
+    /// Host and port.
+    pub host: String,
+    /// The test that decided.
+    pub url: String,
+    /// Status of its answer, 0 without one.
+    pub status: i64,
+    /// How long it took, in milliseconds.
+    pub millis: i64,
 }
 
 /// A value that templates may ask for.
@@ -71,47 +65,6 @@ pub enum Value {
 }
 
 impl Event {
-    /// What there is to tell of a certificate at a time; `None` for one that is good for longer than
-    /// `threshold` days.
-    pub fn of(
-        role: &'static str,
-        certificate: &Watched,
-        api_id: &str,
-        threshold: u32,
-        now: i64,
-    ) -> Option<Self> {
-        let left = certificate.not_after.saturating_sub(now);
-        if left > i64::from(threshold) * DAY {
-            return None;
-        }
-        let hours = left.unsigned_abs() / HOUR.unsigned_abs();
-        let (days, hours) = (hours / 24, hours % 24);
-        let span = match (days, hours) {
-            (0, hours) => format!("{hours} hours"),
-            (days, 0) => format!("{days} days"),
-            (days, hours) => format!("{days} days and {hours} hours"),
-        };
-        let name = &certificate.name;
-        let (kind, verb) = match left {
-            ..=0 => (EventKind::CertificateExpired, "expired since"),
-            _ => (EventKind::CertificateExpiringSoon, "expiring in"),
-        };
-        let message = format!("Certificate {name} is {verb} {span}");
-        Some(Self {
-            kind,
-            message,
-            api_id: api_id.to_owned(),
-            at: now,
-            about: About::Certificate(CertificateFacts {
-                certificate: certificate.fingerprint.to_string(),
-                name: name.clone(),
-                not_after: certificate.not_after,
-                days: i64::try_from(days).unwrap_or(i64::MAX),
-                role,
-            }),
-        })
-    }
-
     /// What there is to tell of a breaker that has just opened or closed: the change itself, and that there was one.
     pub fn of_breaker(api_id: &str, path: &str, tripped: bool) -> [Self; 2] {
         let (kind, message, change) = match tripped {
@@ -128,6 +81,26 @@ impl Event {
                 change,
             },
         })
+    }
+
+    /// What there is to tell of a host that has just gone down or come back.
+    pub fn of_host(api_id: &str, host: &str, url: &str, change: Change, report: &Report) -> Self {
+        let (kind, message) = match change {
+            Change::Down => (EventKind::HostDown, "Uptime test failed"),
+            Change::Up => (EventKind::HostUp, "Uptime test succeeded"),
+        };
+        Self {
+            kind,
+            message: message.to_owned(),
+            api_id: api_id.to_owned(),
+            at: unix_now(),
+            about: About::Host(HostFacts {
+                host: host.to_owned(),
+                url: url.to_owned(),
+                status: report.status.into(),
+                millis: i64::try_from(report.took.as_millis()).unwrap_or(i64::MAX),
+            }),
+        }
     }
 
     /// An event of a kind as receivers will see one, to try templates with.
@@ -150,6 +123,15 @@ impl Event {
                     change: 0,
                 },
             ),
+            EventKind::HostDown | EventKind::HostUp => (
+                "Uptime test failed",
+                About::Host(HostFacts {
+                    host: "sample:80".to_owned(),
+                    url: "http://sample/".to_owned(),
+                    status: 0,
+                    millis: 0,
+                }),
+            ),
         };
         Self {
             kind,
@@ -164,7 +146,7 @@ impl Event {
     pub fn certificate(&self) -> Option<&CertificateFacts> {
         match &self.about {
             About::Certificate(facts) => Some(facts),
-            About::Breaker { .. } => None,
+            About::Breaker { .. } | About::Host(_) => None,
         }
     }
 
@@ -194,6 +176,7 @@ impl Event {
                     "Meta.CircuitEvent" => Some(Value::Number(*change)),
                     _ => None,
                 },
+                About::Host(facts) => facts.value(path),
             },
         }
     }
@@ -222,6 +205,10 @@ impl Event {
             About::Breaker { path, change } => {
                 (body.path, body.circuit_event) = (Some(path.as_str()), Some(*change));
             }
+            About::Host(facts) => {
+                (body.host, body.check_url) = (Some(facts.host.as_str()), Some(facts.url.as_str()));
+                (body.response_code, body.latency) = (Some(facts.status), Some(facts.millis));
+            }
         }
         serde_json::to_string(&body).unwrap_or_default()
     }
@@ -237,22 +224,18 @@ impl Event {
                 date(facts.not_after),
             ),
             About::Breaker { path, change } => format!("{kind}|{path}|{change}|{api_id}"),
+            About::Host(facts) => format!("{kind}|{}|{api_id}", facts.url),
         }
     }
 }
 
-impl CertificateFacts {
-    fn value(&self, kind: EventKind, path: &str) -> Option<Value> {
-        let ending = kind == EventKind::CertificateExpiringSoon;
-        let text = |text: &str| Some(Value::Text(text.to_owned()));
+impl HostFacts {
+    fn value(&self, path: &str) -> Option<Value> {
         match path {
-            "Meta.CertID" => text(&self.certificate),
-            "Meta.CertName" => text(&self.name),
-            "Meta.CertRole" => text(self.role),
-            "Meta.ExpiresAt" if ending => Some(Value::Text(date(self.not_after))),
-            "Meta.DaysRemaining" if ending => Some(Value::Number(self.days)),
-            "Meta.ExpiredAt" if !ending => Some(Value::Text(date(self.not_after))),
-            "Meta.DaysSinceExpiry" if !ending => Some(Value::Number(self.days)),
+            "Meta.HostInfo.CheckURL" => Some(Value::Text(self.url.clone())),
+            "Meta.HostInfo.ResponseCode" => Some(Value::Number(self.status)),
+            "Meta.HostInfo.Latency" => Some(Value::Number(self.millis)),
+            "Meta.HostInfo.IsTCPError" => Some(Value::Text((self.status == 0).to_string())),
             _ => None,
         }
     }
@@ -282,12 +265,20 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     circuit_event: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_code: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     api_id: Option<&'a str>,
     timestamp: String,
 }
 
 /// RFC 3339, UTC.
-fn date(seconds: i64) -> String {
+pub(super) fn date(seconds: i64) -> String {
     OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
         .and_then(|date| date.format(&Rfc3339).ok())
@@ -296,83 +287,7 @@ fn date(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_pki::Fingerprint;
-
     use super::*;
-
-    const NOW: i64 = 1_800_000_000;
-
-    fn told(seconds: i64, threshold: u32) -> Option<Event> {
-        let certificate = Watched {
-            fingerprint: Fingerprint::of_der(b"a certificate"),
-            name: "client".to_owned(),
-            not_after: NOW + seconds,
-        };
-        Event::of("client", &certificate, "a", threshold, NOW)
-    }
-
-    /// IN-99
-    #[test]
-    fn messages_count_days_and_hours_and_leave_out_what_is_none() {
-        for (seconds, message) in [
-            (-50 * HOUR, "is expired since 2 days and 2 hours"),
-            (-48 * HOUR, "is expired since 2 days"),
-            (-5 * HOUR - 7, "is expired since 5 hours"),
-            (0, "is expired since 0 hours"),
-            (48 * HOUR, "is expiring in 2 days"),
-            (49 * HOUR + 59, "is expiring in 2 days and 1 hours"),
-            (23 * HOUR, "is expiring in 23 hours"),
-        ] {
-            let event = told(seconds, 30).unwrap();
-            assert_eq!(event.message, format!("Certificate client {message}"));
-        }
-    }
-
-    #[test]
-    fn the_threshold_and_the_end_belong_to_what_is_told() {
-        let kind = |seconds| told(seconds, 30).map(|event| event.kind);
-        let (soon, expired) = (
-            EventKind::CertificateExpiringSoon,
-            EventKind::CertificateExpired,
-        );
-        assert_eq!(kind(30 * DAY + 1), None);
-        assert_eq!(kind(30 * DAY), Some(soon));
-        assert_eq!(kind(1), Some(soon));
-        assert_eq!(kind(0), Some(expired));
-    }
-
-    #[test]
-    fn the_body_has_the_members_of_its_kind_in_order() {
-        let id = Fingerprint::of_der(b"a certificate");
-        let soon = told(49 * HOUR, 30).unwrap().body();
-        assert_eq!(
-            soon,
-            format!(
-                "{{\"event\":\"CertificateExpiringSoon\",\
-                 \"message\":\"Certificate client is expiring in 2 days and 1 hours\",\
-                 \"cert_id\":\"{id}\",\"cert_name\":\"client\",\
-                 \"expires_at\":\"2027-01-17T09:00:00Z\",\"days_remaining\":2,\
-                 \"cert_role\":\"client\",\"api_id\":\"a\",\"timestamp\":\"2027-01-15T08:00:00Z\"}}"
-            )
-        );
-        let expired = told(-49 * HOUR, 30).unwrap().body();
-        assert!(
-            expired.contains(
-                "\"expired_at\":\"2027-01-13T07:00:00Z\",\"days_since_expiry\":2,\"cert_role\""
-            ),
-            "{expired}"
-        );
-    }
-
-    #[test]
-    fn logs_see_the_beginning_of_an_id() {
-        let event = told(0, 30).unwrap();
-        let masked = event.certificate().unwrap().masked_id();
-        assert!(
-            masked.len() == 8 + "***[len=64]".len() && masked.ends_with("***[len=64]"),
-            "{masked}"
-        );
-    }
 
     #[test]
     fn a_breaker_is_told_of_as_what_happened_and_as_a_change() {

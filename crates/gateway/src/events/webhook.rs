@@ -14,10 +14,7 @@ use http::Request;
 use openssl::hash::{MessageDigest, hash};
 use portcullis_store::{Condition, Engine, Lifetime};
 
-use super::{
-    event::{CertificateFacts, Event},
-    handlers::Hook,
-};
+use super::{certificate::CertificateFacts, event::Event, handlers::Hook};
 use crate::{
     observe::Outcome,
     services::{CallError, Client},

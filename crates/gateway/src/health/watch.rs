@@ -1,11 +1,11 @@
-//! Tells what happened to breakers: in the log, and to whom the API names.
+//! Tells what happened to breakers, in the log and to whom the API names; and notices new snapshots for the tester.
 //!
 //! Workers only count; here, on the control side, the counts are looked at four times a second, so that nothing is
 //! told on a request's way.
 
 use std::{sync::Arc, time::Duration};
 
-use super::WatchedBreaker;
+use super::{Tester, WatchedBreaker};
 use crate::{
     events::{Deliveries, Event},
     live::Live,
@@ -14,12 +14,20 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(250);
 
 /// Watches what is in force for as long as the process runs.
-pub async fn watch(live: Arc<Live>, deliveries: Arc<Deliveries>) {
+pub async fn watch(live: Arc<Live>, mut tester: Tester, deliveries: Arc<Deliveries>) {
+    let mut adopted = None;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let health = live.load().health.clone();
+        if adopted
+            .as_ref()
+            .is_none_or(|known| !Arc::ptr_eq(known, &health))
+        {
+            tester.adopt(&health);
+            adopted = Some(health.clone());
+        }
         for watched in &health.breakers {
             look(watched, &deliveries);
         }

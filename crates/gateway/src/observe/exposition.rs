@@ -184,8 +184,8 @@ pub(super) fn connections(page: &mut Page, workers: &[Arc<WorkerCounters>]) {
     }
 }
 
-/// What keeps requests from upstreams.
-pub(super) fn health(page: &mut Page, health: &Health) {
+/// Which breakers are open.
+pub(super) fn breakers(page: &mut Page, health: &Health) {
     let name = "portcullis_circuit_breaker_open";
     page.family(
         name,
@@ -207,6 +207,22 @@ pub(super) fn health(page: &mut Page, health: &Health) {
     );
     for watched in &health.breakers {
         page.sample(name, &watched.labels(), watched.breaker.trips());
+    }
+}
+
+/// How the hosts of upstreams are.
+pub(super) fn hosts(page: &mut Page, health: &Health) {
+    let name = "portcullis_upstream_host_up";
+    page.family(name, "gauge", "1 unless a host fails its uptime tests.");
+    for host in &health.hosts {
+        page.sample(name, &[("host", &host.name)], u64::from(!host.is_down()));
+    }
+    let name = "portcullis_uptime_test_up";
+    page.family(name, "gauge", "1 unless an uptime test of an API fails.");
+    for test in &health.tests {
+        let url = test.asked.url();
+        let labels = [("tyk_api_id", &*test.api_id), ("url", &*url)];
+        page.sample(name, &labels, u64::from(!test.state.is_down()));
     }
 }
 

@@ -269,7 +269,9 @@ impl Registry {
         self.render_state(&mut page);
         let health = lock(&self.health).clone();
         if let Some(health) = health {
-            exposition::health(&mut page, &health());
+            let health = health();
+            exposition::breakers(&mut page, &health);
+            exposition::hosts(&mut page, &health);
         }
         self.events.write(&mut page);
         let started = self

@@ -40,8 +40,8 @@ use self::{
     view::{Peer, RequestView, ResponseView},
 };
 use crate::{
-    clients, control::ControlRequest, control_link::MAX_CONTROL_BODY, http1::Framing, overrides,
-    snapshot::Snapshot, timers::Deadline, worker::Worker,
+    clients, control::ControlRequest, control_link::MAX_CONTROL_BODY, http1::Framing,
+    observe::ResponseFlag, overrides, snapshot::Snapshot, timers::Deadline, worker::Worker,
 };
 
 /// What came of forwarding a request.
@@ -65,11 +65,16 @@ pub async fn forward<C: Client>(
     deadline: &mut Deadline,
 ) -> Forwarded {
     record.forwarding(job);
+    if job.nowhere {
+        let answer = Answer::text(503, "all hosts are down\n");
+        return Forwarded::Refused(record.kept(job, answer, ResponseFlag::NoHealthyUpstreams));
+    }
     let Some(breaker) = &job.breaker else {
         return send(worker, job, client, record, deadline).await;
     };
     let Some(pass) = breaker.admit() else {
-        return Forwarded::Refused(record.blocked(job));
+        let answer = job.style.error(503, "Service temporarily unavailable.");
+        return Forwarded::Refused(record.kept(job, answer, ResponseFlag::CircuitBreakerOpen));
     };
     let forwarded = send(worker, job, client, record, deadline).await;
     if let Some(failed) = record.upstream_failed() {

@@ -99,6 +99,8 @@ pub struct Job {
     pub bounds: Bounds,
     /// How its errors are written.
     pub style: ErrorStyle,
+    /// All hosts it could go to are down.
+    pub nowhere: bool,
     /// What has to let it pass, on its path.
     pub breaker: Option<Arc<Breaker>>,
     /// Nobody had to prove anything for it.
@@ -253,11 +255,8 @@ pub fn plan(
         }
     }
 
-    let turn = if api.endpoints.len() > 1 {
-        worker.next_turn() % api.endpoints.len()
-    } else {
-        0
-    };
+    let place = api.target(|| worker.next_turn());
+    let turn = place.unwrap_or(0);
     let (target, endpoint) = (&api.api.upstream.targets[turn], &api.endpoints[turn]);
     let upstream_path = found.upstream_path(&api.api, &path, &target.path);
     let query = match (&target.query, query) {
@@ -350,6 +349,7 @@ pub fn plan(
             request_body: settings.max_request_body,
         },
         style,
+        nowhere: place.is_none(),
         breaker,
         open,
         session,

@@ -187,10 +187,8 @@ impl Record {
         answer
     }
 
-    /// The breaker of its path is open: what the client is told.
-    pub fn blocked(&mut self, job: &Job) -> Answer {
-        let flag = ResponseFlag::CircuitBreakerOpen;
-        let answer = job.style.error(503, "Service temporarily unavailable.");
+    /// It is kept from its upstream: what the client is told.
+    pub fn kept(&mut self, job: &Job, answer: Answer, flag: ResponseFlag) -> Answer {
         let answer = job.told(answer, Some(flag.flag()));
         self.flag = Some(flag);
         self.answered(answer.status, answer.body.len() as u64);

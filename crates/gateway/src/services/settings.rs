@@ -140,6 +140,10 @@ impl Settings {
                 config.upstream.jwt_insecure_skip_verify,
                 "jwt_ssl_insecure_skip_verify".to_owned(),
             ),
+            (false, Service::Health) => (
+                config.upstream.insecure_skip_verify,
+                "proxy_ssl_insecure_skip_verify".to_owned(),
+            ),
             (false, _) => (false, own_key),
         };
         let keys = Keys {
