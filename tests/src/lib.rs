@@ -14,6 +14,7 @@ pub mod keys;
 pub mod log;
 pub mod memory;
 pub mod mtls;
+pub mod oauth;
 pub mod openssl;
 pub mod ports;
 pub mod program;

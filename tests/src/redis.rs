@@ -11,14 +11,24 @@ use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{certs, gateway::Signal, ports, wait::eventually};
+use crate::{certs, gateway::Signal, mtls, ports, wait::eventually};
 
 /// A Redis that runs; gone when dropped.
 pub struct Redis {
     dir: TempDir,
     port: u16,
     process: Child,
-    tls: bool,
+    tls: Tls,
+}
+
+/// How a server speaks TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    No,
+    /// With anybody.
+    Open,
+    /// With whom the tests' authority has given a certificate.
+    Mutual,
 }
 
 impl Redis {
@@ -27,7 +37,7 @@ impl Redis {
     /// # Panics
     /// When `redis-server` is not installed or does not come up.
     pub fn start() -> Self {
-        Self::start_as(false)
+        Self::start_as(Tls::No)
     }
 
     /// The same, speaking TLS alone, with [`certs::localhost`]. Clients may come without a certificate.
@@ -35,16 +45,27 @@ impl Redis {
     /// # Panics
     /// As [`Redis::start`].
     pub fn start_with_tls() -> Self {
-        Self::start_as(true)
+        Self::start_as(Tls::Open)
     }
 
-    fn start_as(tls: bool) -> Self {
+    /// The same, for those alone who come with a certificate of the tests' authority.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    pub fn start_with_mutual_tls() -> Self {
+        Self::start_as(Tls::Mutual)
+    }
+
+    fn start_as(tls: Tls) -> Self {
         let dir = tempfile::tempdir().expect("a directory for Redis");
         let pair = certs::localhost();
+        let client = mtls::issued(certs::ca(), "storage");
         for (name, text) in [
             ("server.pem", pair.certificate_pem()),
             ("server.key", pair.key_pem()),
             ("ca.pem", certs::ca().certificate_pem()),
+            ("client.pem", client.certificate_pem()),
+            ("client.key", client.key_pem()),
         ] {
             fs::write(dir.path().join(name), text).expect("a file for Redis");
         }
@@ -69,9 +90,14 @@ impl Redis {
     pub fn configuration(&self) -> Value {
         let mut storage =
             json!({"type": "redis", "host": "127.0.0.1", "port": self.port, "timeout": 1});
-        if self.tls {
+        let file = |name: &str| self.dir.path().join(name).display().to_string();
+        if self.tls != Tls::No {
             storage["use_ssl"] = true.into();
-            storage["ca_file"] = self.ca_file().display().to_string().into();
+            storage["ca_file"] = file("ca.pem").into();
+        }
+        if self.tls == Tls::Mutual {
+            storage["cert_file"] = file("client.pem").into();
+            storage["key_file"] = file("client.key").into();
         }
         json!({ "storage": storage })
     }
@@ -135,9 +161,11 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(dir: &Path, port: u16, tls: bool) -> Child {
+fn spawn(dir: &Path, port: u16, tls: Tls) -> Child {
     let port = port.to_string();
-    let listening = if tls {
+    let listening = if tls == Tls::No {
+        vec!["--port", &port]
+    } else {
         vec![
             "--port",
             "0",
@@ -150,10 +178,8 @@ fn spawn(dir: &Path, port: u16, tls: bool) -> Child {
             "--tls-ca-cert-file",
             "ca.pem",
             "--tls-auth-clients",
-            "no",
+            if tls == Tls::Mutual { "yes" } else { "no" },
         ]
-    } else {
-        vec!["--port", &port]
     };
     Command::new("redis-server")
         .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])

@@ -1,12 +1,15 @@
 //! Keys and limits in one Redis, to the byte: what a Tyk node finds there of ours, what is made of what
 //! it wrote, and with whose certificates requests are counted.
 
+use portcullis_pki::make::Pair;
 use portcullis_tests::{
     certs,
     echo::Echo,
     gateway::{Gateway, api, with},
     keys::{error_of, session, token_api},
+    mtls::{id, issued, upload},
     redis::Redis,
+    wait::eventually,
 };
 use serde_json::{Value, json};
 
@@ -245,4 +248,40 @@ fn a_file_of_the_connection_that_counts_that_cannot_be_read_keeps_the_gateway_fr
     for part in ["external_services.storage.mtls.ca_file", "/nowhere/ca.pem"] {
         assert!(ended.log.contains(part), "{}", ended.log);
     }
+}
+
+/// Recommendation 30: entries of the store that the other connection reads, taken up when they come, out when
+/// they go.
+#[test]
+fn the_connection_that_counts_takes_its_certificates_from_the_store_and_is_none_without_them() {
+    let (redis, echo) = (Redis::start_with_mutual_tls(), Echo::start("up"));
+    let [first, second] = ["first", "second"].map(|name| issued(certs::ca(), name));
+    let ids = |pair: &Pair| json!({"cert_id": id(pair), "ca_cert_ids": [id(certs::ca())]});
+    let gateway = counting(&redis, &echo, ids(&first));
+    // Keys come by the connection of `storage`, whose certificate is a file.
+    gateway.call("/t/", "open").expect(200);
+    gateway.call("/t/", "rate").expect(503);
+    gateway.wait_log("certificate not found in store");
+    upload(&gateway, gateway.port(), &certs::bundle(&first));
+    // One authority that is not there yet is one that nobody trusts.
+    gateway
+        .wait_log("none of the entries in external_services.storage.mtls.ca_cert_ids can be used");
+    gateway.call("/t/", "rate").expect(503);
+    upload(&gateway, gateway.port(), &certs::ca().certificate_pem());
+    eventually("requests are counted", || {
+        gateway.call("/t/", "rate").status != 503
+    });
+    gateway.call("/t/", "rate").expect(429);
+    // What is taken away is not used any more.
+    let path = format!("/tyk/certs/{}", id(&first));
+    gateway.change("DELETE", &path, &Value::Null).expect(200);
+    eventually("nothing is counted", || {
+        gateway.call("/t/", "rate").status == 503
+    });
+    gateway.call("/t/", "open").expect(200);
+
+    // Started with everything there, it counts at once.
+    upload(&gateway, gateway.port(), &certs::bundle(&second));
+    let other = counting(&redis, &echo, ids(&second));
+    other.call("/t/", "rate").expect(429);
 }

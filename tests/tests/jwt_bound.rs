@@ -8,6 +8,8 @@ use portcullis_tests::{
     gateway::{Builder, Gateway, with},
     jwt::{Issuer, base64url, claims, jwt_api, policy},
     mtls::{Outcome, authority, call, expired, issued, self_signed},
+    revoker::Revoker,
+    wait::eventually,
 };
 use serde_json::{Value, json};
 
@@ -186,4 +188,81 @@ fn a_certificate_outside_its_validity_and_bindings_that_cannot_be_verified_are_r
         );
     }
     gateway.wait_log("bound to a key by a method that is not known here");
+}
+
+/// An API on the same host whose list has handshakes ask for certificates.
+fn listing(echo: &Echo, authority: &Pair) -> Value {
+    with(
+        portcullis_tests::gateway::api("m", "/m/", &echo.url()),
+        json!({"use_mutual_tls_auth": true, "client_certificates": [authority.certificate_pem()]}),
+    )
+}
+
+/// The list of an authority, with its certificate: no allow list of the API names it.
+fn list(authority: &Pair, revoker: &Revoker) -> String {
+    authority.certificate_pem() + &revoker.list()
+}
+
+/// RFC 8705 together with revocation lists: a token is worth no more than the certificate it is bound to,
+/// whichever API had the handshake ask for that.
+#[test]
+fn a_token_bound_to_a_certificate_that_is_revoked_opens_nothing_also_when_it_is_known() {
+    let echo = Echo::start("up");
+    let issuer = Issuer::curve("c");
+    let ca = authority("clients");
+    let [stays, leaves] = ["stays", "leaves"].map(|name| issued(&ca, name));
+    for more in [asking(), json!({})] {
+        let revoker = Revoker::of(&ca);
+        let gateway = builder(&echo, &issuer, more)
+            .config(json!({"portcullis": {"client_crls": ["ca.crl"]}}))
+            .file("ca.crl", &list(&ca, &revoker))
+            .api("m", &listing(&echo, &ca))
+            .start();
+        let [good, gone] =
+            [&stays, &leaves].map(|pair| issuer.token(&claims("anna", thumbprint(pair))));
+        let known = (200, String::new());
+        assert_eq!(outcome(&gateway, &good, Some(&stays)), known);
+        assert_eq!(outcome(&gateway, &gone, Some(&leaves)), known);
+        gateway.write("ca.crl", &list(&ca, revoker.revoke(&leaves)));
+        let revoked = (403, "Certificate has been revoked".to_owned());
+        eventually("the list is in force", || {
+            outcome(&gateway, &gone, Some(&leaves)) == revoked
+        });
+        // One that is not known yet is no better.
+        let fresh = issuer.token(&claims("bert", thumbprint(&leaves)));
+        assert_eq!(outcome(&gateway, &fresh, Some(&leaves)), revoked);
+        assert_eq!(outcome(&gateway, &gone, None), (401, REFUSED.to_owned()));
+        assert_eq!(outcome(&gateway, &good, Some(&stays)), known);
+    }
+}
+
+#[test]
+fn what_is_open_for_a_bound_token_ends_when_its_certificate_is_revoked() {
+    let echo = Echo::start("up");
+    let issuer = Issuer::curve("c");
+    let ca = authority("clients");
+    let own = issued(&ca, "own");
+    let revoker = Revoker::of(&ca);
+    let gateway = builder(&echo, &issuer, asking())
+        .config(json!({"portcullis": {"client_crls": ["ca.crl"]}}))
+        .file("ca.crl", &list(&ca, &revoker))
+        .start();
+    let token = issuer.token(&claims("anna", thumbprint(&own)));
+    echo.hold();
+    let call = call(&gateway).with(&[&own]);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            call.field("Authorization", &format!("Bearer {token}"))
+                .get("/j/held")
+        });
+        eventually("the upstream has the request", || echo.waiting() > 0);
+        gateway.write("ca.crl", &list(&ca, revoker.revoke(&own)));
+        gateway.wait_log("open exchange ended");
+        let ended = asking.join().expect("it ends well");
+        assert!(
+            !matches!(ended, Outcome::Answer { status: 200, .. }),
+            "{ended:?}"
+        );
+        echo.release();
+    });
 }

@@ -234,7 +234,7 @@ fn a_definition_that_asks_for_a_protection_that_is_not_built_is_quarantined_by_i
         (
             "credentialed",
             json!({"request_signing": {"is_enabled": true}}),
-            "credentials or signature towards the upstream",
+            "signature of requests towards the upstream",
         ),
     ];
     let mut builder = watched(&echo);

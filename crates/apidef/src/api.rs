@@ -20,6 +20,7 @@ use crate::client_rules::ClientRules;
 use crate::error_overrides::ErrorOverride;
 use crate::events::EventHandler;
 use crate::session::SecretText;
+use crate::upstream_auth::UpstreamAuth;
 use crate::upstream_tls::UpstreamTls;
 use crate::uptime::UptimeTest;
 
@@ -223,6 +224,8 @@ pub struct Upstream {
     pub tls: UpstreamTls,
     /// The forward proxy on the way to it.
     pub proxy: UpstreamProxy,
+    /// What the gateway proves itself with in a header field.
+    pub auth: Option<UpstreamAuth>,
 }
 
 /// The forward proxy an API names, and how it is spoken to.
@@ -371,7 +374,7 @@ pub enum Protection {
     RequestValidation,
     /// Upstream reached through a SOCKS proxy.
     SocksProxy,
-    /// Signature, basic or OAuth credentials added towards the upstream.
+    /// A signature of requests towards the upstream.
     UpstreamCredentials,
     /// Custom plugins or middleware that may refuse a request.
     Plugins,
@@ -404,7 +407,7 @@ impl fmt::Display for Protection {
                 "SOCKS proxy towards the upstream (proxies whose URL begins with http:// or https:// \
                  can be used)"
             }
-            Self::UpstreamCredentials => "credentials or signature towards the upstream",
+            Self::UpstreamCredentials => "signature of requests towards the upstream",
             Self::Plugins => "custom plugins",
             Self::ProtocolRules => "GraphQL, MCP or streaming rules",
             Self::RequestRouting => "URL rewrite, mock response or service discovery",
@@ -429,7 +432,7 @@ pub enum AuthMethod {
     Hmac,
     /// JWT.
     Jwt,
-    /// OAuth 2 server or external OAuth.
+    /// OAuth 2, the gateway itself being the provider.
     OAuth,
     /// OpenID Connect.
     OpenId,
@@ -449,7 +452,10 @@ impl fmt::Display for AuthMethod {
             Self::BasicInBody => "basic authentication with credentials in the body",
             Self::Hmac => "HMAC or HTTP signature authentication",
             Self::Jwt => "JWT authentication",
-            Self::OAuth => "OAuth authentication",
+            Self::OAuth => {
+                "OAuth authentication with the gateway as the provider (access tokens of others are taken with \
+                 external_oauth, or a scheme with `providers`)"
+            }
             Self::OpenId => "OpenID Connect authentication",
             Self::Custom => "custom plugin authentication",
         })

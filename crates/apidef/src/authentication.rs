@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::jwt::Jwt;
+use crate::oauth::ExternalOauth;
 use crate::reader::Node;
 
 /// Where credentials stand unless a definition says otherwise.
@@ -35,12 +36,21 @@ pub struct Methods {
     pub certificate: bool,
     /// A user name and a password.
     pub basic: Option<Basic>,
-    /// A JSON Web Token.
-    pub jwt: Option<Box<Jwt>>,
+    /// A token that somebody else has issued.
+    pub bearer: Option<Bearer>,
     /// Whose session counts when there are several.
     pub identity: Identity,
     /// Credentials are taken out before the request goes upstream.
     pub strip: bool,
+}
+
+/// A token that somebody else has issued, and what it is held to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bearer {
+    /// A JSON Web Token, which brings policies with it.
+    Jwt(Box<Jwt>),
+    /// An access token of an OAuth provider, which opens the API.
+    Oauth(Box<ExternalOauth>),
 }
 
 /// Where a token may stand. The last place that has one wins.
@@ -73,8 +83,8 @@ pub enum Identity {
     Token,
     /// The user's.
     Basic,
-    /// The JSON Web Token's.
-    Jwt,
+    /// The one of the token that somebody else has issued.
+    Bearer,
     /// A method's that this definition does not switch on, so that nobody has a session.
     Nobody,
 }
@@ -119,15 +129,51 @@ impl Authentication {
     /// because tokens may be bound to one.
     #[must_use]
     pub fn asks_for_certificates(&self) -> bool {
-        self.takes_certificates() || self.jwt().is_some_and(|jwt| jwt.asks_for_certificates)
+        self.takes_certificates() || self.bearer().is_some_and(Bearer::asks_for_certificates)
+    }
+
+    /// Whether it can matter which client certificate comes along: it says who calls, or a token may be bound
+    /// to it.
+    #[must_use]
+    pub fn regards_certificates(&self) -> bool {
+        self.takes_certificates() || self.bearer().is_some()
+    }
+
+    /// The token that somebody else has issued, where that is one of several methods or the only one.
+    #[must_use]
+    pub fn bearer(&self) -> Option<&Bearer> {
+        match self {
+            Self::Required(methods) => methods.bearer.as_ref(),
+            Self::Keyless => None,
+        }
     }
 
     /// The JWT method, where it is one of several or the only one.
     #[must_use]
     pub fn jwt(&self) -> Option<&Jwt> {
+        match self.bearer() {
+            Some(Bearer::Jwt(jwt)) => Some(jwt),
+            Some(Bearer::Oauth(_)) | None => None,
+        }
+    }
+}
+
+impl Bearer {
+    /// Where the token stands.
+    #[must_use]
+    pub fn places(&self) -> &Places {
         match self {
-            Self::Required(methods) => methods.jwt.as_deref(),
-            Self::Keyless => None,
+            Self::Jwt(jwt) => &jwt.places,
+            Self::Oauth(oauth) => &oauth.places,
+        }
+    }
+
+    /// Whether handshakes ask for certificates that tokens may be bound to.
+    #[must_use]
+    pub fn asks_for_certificates(&self) -> bool {
+        match self {
+            Self::Jwt(jwt) => jwt.asks_for_certificates,
+            Self::Oauth(oauth) => oauth.asks_for_certificates,
         }
     }
 }
@@ -139,7 +185,8 @@ impl Methods {
             "" => Identity::Last,
             "auth_token" if self.token.is_some() => Identity::Token,
             "basic_auth_user" if self.basic.is_some() => Identity::Basic,
-            "jwt_claim" if self.jwt.is_some() => Identity::Jwt,
+            "jwt_claim" if matches!(self.bearer, Some(Bearer::Jwt(_))) => Identity::Bearer,
+            "oauth_key" if matches!(self.bearer, Some(Bearer::Oauth(_))) => Identity::Bearer,
             "auth_token" | "basic_auth_user" | "hmac_key" | "jwt_claim" | "oidc_user"
             | "oauth_key" | "custom_auth" => Identity::Nobody,
             other => {
@@ -152,7 +199,7 @@ impl Methods {
                 Identity::Nobody
             }
         };
-        let any = self.token.is_some() || self.basic.is_some() || self.jwt.is_some();
+        let any = self.token.is_some() || self.basic.is_some() || self.bearer.is_some();
         if self.identity == Identity::Nobody && any {
             provider.warn("names a method that is not switched on, so nobody has a session");
         }

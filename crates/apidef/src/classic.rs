@@ -7,6 +7,7 @@ pub(crate) mod access;
 mod authentication;
 mod jwt;
 pub(crate) mod members;
+pub(crate) mod token_members;
 pub(crate) mod versions;
 
 use crate::api::{Api, ApiListener, Protocol, Target, Upstream, UpstreamProxy};
@@ -49,6 +50,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     let forward = crate::proxy::classic(&proxy, &ours, &mut facts);
     let mut upstream = upstream(&proxy, listener.protocol, forward);
     if let Some(upstream) = &mut upstream {
+        upstream.auth = crate::upstream_auth::classic(root, &mut facts);
         upstream.tls.read_classic(root, &mut facts);
         upstream.tls.read_ours(&ours, &mut facts);
     }
@@ -232,6 +234,7 @@ fn upstream(
         keep_final_slash: proxy.at("disable_strip_slash").bool(),
         tls: raised(tls),
         proxy: forward,
+        auth: None,
         targets: targets?,
     })
 }

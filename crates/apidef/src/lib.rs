@@ -40,6 +40,7 @@ mod jwt;
 mod listen_path;
 mod members;
 mod oas;
+mod oauth;
 mod ours;
 mod place;
 pub mod policies;
@@ -50,12 +51,13 @@ pub mod session;
 mod source;
 mod substitute;
 mod target;
+mod upstream_auth;
 mod upstream_tls;
 mod uptime;
 
 pub use api::*;
 pub use authentication::{
-    Authentication, Basic, Identity, Limits, Methods, Places, Rate, SessionLifetime,
+    Authentication, Basic, Bearer, Identity, Limits, Methods, Places, Rate, SessionLifetime,
 };
 pub use breakers::CircuitBreaker;
 pub use client_crls::{ClientCrls, CrlMode};
@@ -70,11 +72,13 @@ pub use jwt::{
     ClaimDemands, ClaimRule, ClaimTest, ClockRules, Jwt, JwtKeys, KeySetUrl, PolicyClaims,
     SigningMethod, is_url,
 };
+pub use oauth::{ExternalOauth, Introspection, SignedTokens, TokenJudge};
 pub use place::Place;
 pub use report::{DefinitionError, ErrorKind, Warning};
 pub use source::{
     DefinitionFile, SourceFile, is_definition_name, parse_definition, parse_files, parse_resolved,
 };
 pub use substitute::{Replace, Replaced, Resolved, nothing_replaced};
+pub use upstream_auth::{TokenGrant, TokenRequest, UpstreamAuth, UpstreamCredential};
 pub use upstream_tls::{Renegotiation, SYSTEM_AUTHORITIES, UpstreamTls};
 pub use uptime::{TestRequest, TestStep, UptimeTest};

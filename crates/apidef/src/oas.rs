@@ -66,6 +66,7 @@ pub(crate) fn api(root: &Node<'_, '_>, fallback_id: Option<&str>) -> Option<Api>
     let forward = crate::proxy::oas(&upstream_node, &ours, &mut facts);
     let mut upstream = upstream(&upstream_node, listener.protocol, forward);
     if let Some(upstream) = &mut upstream {
+        upstream.auth = crate::upstream_auth::oas(&upstream_node, &mut facts);
         upstream.tls.read_oas(&upstream_node, &mut facts);
         upstream.tls.read_ours(&ours, &mut facts);
     }
@@ -208,6 +209,7 @@ fn upstream(
         keep_final_slash: upstream.at("preserveTrailingSlash").is_enabled(),
         tls: raised(tls),
         proxy: forward,
+        auth: None,
         targets: targets?,
     })
 }

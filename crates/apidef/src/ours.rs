@@ -1,7 +1,7 @@
 //! Our own keys: the `portcullis` member of a Classic definition, `x-portcullis` of an OAS one.
 
 use crate::api::ClientIdentity;
-use crate::authentication::{Authentication, Methods};
+use crate::authentication::{Authentication, Bearer, Methods};
 use crate::reader::Node;
 
 /// What the upstream is told of client certificates: `client_identity`, a list of field names.
@@ -28,11 +28,14 @@ pub(crate) fn client_identity(ours: &Node<'_, '_>) -> ClientIdentity {
 pub(crate) fn bind_tokens(ours: &Node<'_, '_>, authentication: &mut Authentication) {
     let node = ours.at("certificate_bound_tokens");
     let wanted = node.bool();
-    match authentication {
-        Authentication::Required(Methods { jwt: Some(jwt), .. }) => {
-            jwt.asks_for_certificates = wanted;
-        }
-        _ if wanted => node.warn("has no effect without JWT authentication"),
-        _ => {}
+    let bearer = match authentication {
+        Authentication::Required(Methods { bearer, .. }) => bearer.as_mut(),
+        Authentication::Keyless => None,
+    };
+    match bearer {
+        Some(Bearer::Jwt(jwt)) => jwt.asks_for_certificates = wanted,
+        Some(Bearer::Oauth(oauth)) => oauth.asks_for_certificates = wanted,
+        None if wanted => node.warn("has no effect without JWT authentication or external OAuth"),
+        None => {}
     }
 }

@@ -341,7 +341,17 @@ fn switches() -> Vec<(&'static str, Value)> {
         ),
         (
             "server/authentication",
-            json!({"enabled": true, "externalOAuth": on}),
+            json!({"enabled": true, "externalOAuth": {"enabled": true, "providers": [{"jwt": {
+                "enabled": true, "signingMethod": "rsa", "source": "https://idp/keys",
+                "identityBaseField": "u", "issuedAtValidationSkew": 1, "expiresAtValidationSkew": 2}}]}}),
+        ),
+        (
+            "server/authentication",
+            json!({"enabled": true, "baseIdentityProvider": "oauth_key", "securitySchemes": {"o": {
+                "enabled": true, "header": {"enabled": true, "name": "X-Token"},
+                "providers": [{"introspection": {"enabled": true, "url": "https://idp/ask",
+                    "clientId": "i", "clientSecret": "s", "identityBaseField": "u",
+                    "cache": {"enabled": true, "timeout": 9}}}]}}}),
         ),
         (
             "server/authentication",
@@ -355,7 +365,7 @@ fn switches() -> Vec<(&'static str, Value)> {
         (
             "server/authentication",
             json!({"enabled": true, "securitySchemes": {
-            "j": {"enabled": true, "jwksURIs": []}, "o": {"enabled": true, "providers": []}}}),
+            "j": {"enabled": true, "jwksURIs": []}, "o": {"enabled": true, "allowedAuthorizeTypes": []}}}),
         ),
         (
             "server/authentication",
@@ -398,6 +408,22 @@ fn switches() -> Vec<(&'static str, Value)> {
             json!({"enabled": true, "rate": 0, "per": "1m"}),
         ),
         ("upstream/authentication", on.clone()),
+        (
+            "upstream/authentication",
+            json!({"enabled": true, "basicAuth": {"username": "u", "password": "p"}}),
+        ),
+        (
+            "upstream/authentication",
+            json!({"oauth": {"allowedAuthorizeTypes": ["clientCredentials"], "clientCredentials": {
+                "clientId": "i", "clientSecret": "s", "tokenUrl": "https://t", "scopes": ["a"],
+                "header": {"enabled": true, "name": "X-Token"}, "extraMetadata": ["x"]}}}),
+        ),
+        (
+            "upstream/authentication",
+            json!({"enabled": true, "basicAuth": {"enabled": false, "username": "u"},
+                "oauth": {"enabled": true, "allowedAuthorizeTypes": ["password"], "password": {
+                "clientId": "i", "username": "u", "password": "p", "tokenUrl": "https://t"}}}),
+        ),
         (
             "server/eventHandlers",
             json!([{"enabled": true, "trigger": "QuotaExceeded", "type": "log", "logPrefix": "p"}]),

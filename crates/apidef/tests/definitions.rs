@@ -214,11 +214,6 @@ fn every_protection_of_a_classic_definition_is_named() {
             P::UpstreamCredentials,
         ),
         (
-            "/upstream_auth".into(),
-            json!({"enabled": true}),
-            P::UpstreamCredentials,
-        ),
-        (
             "/proxy/service_discovery".into(),
             json!({"use_discovery_service": true}),
             P::RequestRouting,
@@ -331,7 +326,7 @@ fn every_protection_of_an_oas_definition_is_named() {
         ("server/ipAccessControl", on.clone(), P::IpAccess),
         ("info/expiration", json!("2030-01-01 00:00"), P::Expiry),
         (
-            "upstream/authentication",
+            "upstream/authentication/requestSigning",
             on.clone(),
             P::UpstreamCredentials,
         ),
@@ -428,7 +423,6 @@ fn every_other_classic_authentication_method_is_a_protection() {
     for (pointer, value, method) in [
         ("/enable_signature_checking", json!(true), M::Hmac),
         ("/use_oauth2", json!(true), M::OAuth),
-        ("/external_oauth", json!({"enabled": true}), M::OAuth),
         ("/use_openid", json!(true), M::OpenId),
         ("/use_go_plugin_auth", json!(true), M::Custom),
         ("/enable_coprocess_auth", json!(true), M::Custom),
@@ -1282,11 +1276,6 @@ fn protections_are_found_whatever_the_case_of_their_names() {
     use Protection as P;
     for (pointer, value, protection) in [
         ("/GraphQL", json!({"Enabled": true}), P::ProtocolRules),
-        (
-            "/Upstream_Auth",
-            json!({"ENABLED": true}),
-            P::UpstreamCredentials,
-        ),
         (
             "/Request_Signing",
             json!({"Is_Enabled": true}),

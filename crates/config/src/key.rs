@@ -41,27 +41,17 @@ pub enum Owner {
 pub enum Status {
     /// The gateway acts on it.
     InUse,
-    /// Read and checked, but the feature is not built yet.
-    NotYet {
+    /// Read and checked, but the feature is not built yet. No such key asks for a protection: going on without one
+    /// that was asked for would be worse than not to start.
+    NotYet(
         /// What is missing.
-        reason: &'static str,
-        /// What to do when the key is set all the same.
-        when_set: WhenSet,
-    },
+        &'static str,
+    ),
     /// Accepted without any effect, now and later.
     Inert(
         /// Why it has none.
         &'static str,
     ),
-}
-
-/// What to do with a key that is set before its feature exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenSet {
-    /// Warn and go on: leaving it out protects nobody less.
-    Warn,
-    /// Refuse to start: going on would leave out a protection that was asked for.
-    Refuse,
 }
 
 /// What may stand at a key. Limits are inclusive.
@@ -146,18 +136,7 @@ impl Key {
     }
 
     pub(crate) const fn not_yet(mut self, reason: &'static str) -> Self {
-        self.status = Status::NotYet {
-            reason,
-            when_set: WhenSet::Warn,
-        };
-        self
-    }
-
-    pub(crate) const fn refused_until(mut self, reason: &'static str) -> Self {
-        self.status = Status::NotYet {
-            reason,
-            when_set: WhenSet::Refuse,
-        };
+        self.status = Status::NotYet(reason);
         self
     }
 

@@ -41,7 +41,7 @@ pub use causes::causes;
 pub use checked::{
     Bridge, Control, CrlMode, Dashboard, Definitions, DnsMonitor, ExpiryMonitor, ExternalProxies,
     ExternalService, ExternalServices, GatewayConfig, Identity, Listen, LogFormat, LogLevel, Logs,
-    MutualTls, PolicySource, Redis, Renegotiation, Security, Server, Signals, TlsKeys,
+    MutualTls, PolicySource, ProxyTls, Redis, Renegotiation, Security, Server, Signals, TlsKeys,
     TrafficLimits, Upstream, UptimeTests,
 };
 pub use compound::{CertificatePair, MessageOverride, ProxyProtocol};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::key::{Key, Status, WhenSet};
+use crate::key::{Key, Status};
 use crate::table::SECTIONS;
 
 const INTRODUCTION: &str = "\
@@ -74,14 +74,7 @@ fn row(page: &mut String, key: &Key) {
     };
     let status = match key.status {
         Status::InUse => String::new(),
-        Status::NotYet {
-            reason,
-            when_set: WhenSet::Warn,
-        } => format!(" *Not yet: {reason}.*"),
-        Status::NotYet {
-            reason,
-            when_set: WhenSet::Refuse,
-        } => format!(" *Not yet, refused: {reason}.*"),
+        Status::NotYet(reason) => format!(" *Not yet: {reason}.*"),
         Status::Inert(reason) => format!(" *No effect: {reason}.*"),
     };
     let variables = if variables.is_empty() {

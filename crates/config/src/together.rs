@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::key::{Kind, Status, WhenSet};
+use crate::key::{Kind, Status};
 use crate::problem::{Origin, Problem, Severity};
 use crate::proxy::ProxyAddress;
 use crate::references::{References, Resolver};
@@ -178,7 +178,7 @@ pub(crate) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
 fn missing_features(settings: &Settings, problems: &mut Vec<Problem>) {
     let mut warned: BTreeMap<&'static str, (Origin, Vec<&'static str>)> = BTreeMap::new();
     for key in table::keys() {
-        let Status::NotYet { reason, when_set } = key.status else {
+        let Status::NotYet(reason) = key.status else {
             continue;
         };
         let setting = settings.setting(key.path);
@@ -188,20 +188,10 @@ fn missing_features(settings: &Settings, problems: &mut Vec<Problem>) {
         {
             continue;
         }
-        match when_set {
-            WhenSet::Warn => {
-                let entry = warned.entry(reason).or_insert_with(|| (setting.origin.clone(), Vec::new()));
-                entry.1.push(key.path);
-            }
-            WhenSet::Refuse => problems.push(
-                Problem::error(
-                    setting.origin.clone(),
-                    key.path,
-                    format!("asks for a protection that is not available yet: {reason}"),
-                )
-                .hint("remove the key if you can do without the protection; nothing is served without one that was asked for"),
-            ),
-        }
+        let entry = warned
+            .entry(reason)
+            .or_insert_with(|| (setting.origin.clone(), Vec::new()));
+        entry.1.push(key.path);
     }
     for (reason, (origin, keys)) in warned {
         let message = format!("read, but without effect yet: {reason}");

@@ -371,7 +371,7 @@ impl Barred {
 pub fn admit_to(api: &RunningApi, peer: &Peer) -> Result<(), Barred> {
     match (&api.clients, &peer.client) {
         (Some(list), client) => admit(list, peer.tls.is_some(), client.as_ref()),
-        (None, Some(client)) if api.api.authentication.asks_for_certificates() => {
+        (None, Some(client)) if api.api.authentication.regards_certificates() => {
             client.is_unrevoked(&api.revocation)
         }
         (None, _) => Ok(()),

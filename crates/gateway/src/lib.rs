@@ -39,10 +39,12 @@ mod snapshot;
 mod stores;
 mod timers;
 mod transport;
+mod upstream_tokens;
 mod watch;
 mod whole_file;
 mod worker;
 
+pub use access::jwt::signed_claims;
 pub use build::{BuildError, CrlInUse, ExplainedPort, Finding};
 pub use diagnosis::{Diagnosis, Outcome, Question, Step, diagnose};
 pub use engine::ReloadError;

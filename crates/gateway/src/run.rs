@@ -42,6 +42,7 @@ use crate::{
     shared_tickets,
     snapshot::Snapshot,
     stores::Stores,
+    upstream_tokens::TokenLink,
     worker::{Order, WorkerSeed},
 };
 
@@ -223,7 +224,8 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
     let (built, files) = loader.load().map_err(StartError::Load)?;
 
     let providers = services.client(Service::Oauth).clone();
-    let access = Access::new(&config, &stores, providers, cores.get()).map_err(io::Error::from)?;
+    let access =
+        Access::new(&config, &stores, providers.clone(), cores.get()).map_err(io::Error::from)?;
     {
         let _entered = runtime.enter();
         access.obey(&stores, &config);
@@ -260,6 +262,7 @@ pub fn run(mut config: GatewayConfig, options: RunOptions) -> Result<Stopped, St
             control: control.clone(),
             flight: flight.clone(),
             access: AccessLink::new(access.clone(), runtime.handle().clone()),
+            upstream_tokens: TokenLink::new(providers.clone(), runtime.handle().clone()),
             orders: received,
         };
         let gone = gone.clone();

@@ -27,7 +27,10 @@ use crate::{
     health::{Breaker, Health, Host},
     observe::CertificateExpiry,
     overrides::Overrides,
-    proxy::pool::{Endpoint, Http2Use, TlsKey},
+    proxy::{
+        login::Login,
+        pool::{Endpoint, Http2Use, TlsKey},
+    },
 };
 
 /// The state of the whole gateway at one moment. Cheap to clone.
@@ -128,8 +131,10 @@ pub struct RunningApi {
     pub rate: Option<ApiRate>,
     /// Whose client certificates pass, where it has an allow list.
     pub clients: Option<Arc<ClientList>>,
-    /// What verifies its JSON Web Tokens, where it takes some.
+    /// What judges the tokens of others, where it takes some.
     pub tokens: Option<Arc<Verifier>>,
+    /// What it proves itself with to its upstreams in a header field.
+    pub login: Option<Arc<Login>>,
     /// Certificates shown to its upstreams, where their ends are watched.
     pub shown: Option<Arc<InUse>>,
     /// Which revocation lists count for its clients; the allow list, where it has one, asks them by itself.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use portcullis_config::GatewayConfig;
 use portcullis_store::{
     Certificates, Embedded, Engine, Health, Inspection, Outward, Redis, Sessions, Signals,
-    StoreError,
+    StoreError, StoredMaterial,
     signals::{Rules, RulesError},
 };
 
@@ -45,12 +45,6 @@ impl Stores {
             Some(redis) => Engine::Redis(Redis::open(redis.clone(), "storage").await?),
             None => Engine::Embedded(Embedded::open_when_mended(&config.definitions.data_dir)?),
         };
-        let limiter = match limiter_settings(config) {
-            Some(redis) => {
-                Engine::Redis(Redis::open(redis, "external_services.storage.mtls").await?)
-            }
-            None => engine.clone(),
-        };
         let mut signals = Signals::new(engine.clone(), rules);
         if config.signals.management_node {
             signals = signals.without_loads();
@@ -58,6 +52,21 @@ impl Stores {
         if !config.signals.suppress_reload {
             signals.listen();
         }
+        let limiter = match limiter_settings(config) {
+            Some(redis) => {
+                // Certificates of that connection come by the connection of the store, which is open.
+                let mtls = &config.external_services.storage.mtls;
+                let passphrase = config.key_passphrase().clone();
+                let stored = StoredMaterial::of(
+                    Certificates::new(engine.clone(), passphrase, signals.clone()),
+                    mtls.cert_id.clone(),
+                    mtls.ca_cert_ids.clone(),
+                );
+                let block = "external_services.storage.mtls";
+                Engine::Redis(Redis::open_with(redis, block, stored).await?)
+            }
+            None => engine.clone(),
+        };
         Ok(Self::of(engine, limiter, config, signals))
     }
 

@@ -28,6 +28,7 @@ use crate::{
     settings::Settings,
     snapshot::Snapshot,
     timers::Timers,
+    upstream_tokens::TokenLink,
     watch::{self, Watch},
 };
 
@@ -66,6 +67,8 @@ pub struct Worker {
     pub control: ControlLink,
     /// Who may call, and how often.
     pub access: AccessLink,
+    /// Tokens to show upstreams.
+    pub upstream_tokens: TokenLink,
     /// Where refusals are noted.
     pub flight: Notes,
     /// What is open for clients that may lose the right to it.
@@ -220,6 +223,8 @@ pub struct WorkerSeed {
     pub control: ControlLink,
     /// Who may call, and how often.
     pub access: AccessLink,
+    /// Tokens to show upstreams.
+    pub upstream_tokens: TokenLink,
     /// Where refusals are noted.
     pub flight: Notes,
     /// What it is told.
@@ -255,6 +260,7 @@ async fn work(seed: WorkerSeed) {
         access_log: seed.access_log,
         control: seed.control,
         access: seed.access,
+        upstream_tokens: seed.upstream_tokens,
         flight: seed.flight,
         watch: Watch::default(),
         live: seed.live,

@@ -28,7 +28,7 @@ pub mod token;
 pub use certificates::Certificates;
 pub use engine::{
     Condition, Count, Embedded, Engine, Health, Inspection, Lifetime, Message, Outward, Redis,
-    Slide, Window,
+    Slide, StoredMaterial, Window,
 };
 pub use error::StoreError;
 pub use sessions::Sessions;

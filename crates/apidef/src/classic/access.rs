@@ -98,11 +98,6 @@ fn plugins(root: &Node<'_, '_>, facts: &mut Facts) {
 fn upstream(root: &Node<'_, '_>, facts: &mut Facts) {
     let proxy = root.at("proxy");
     facts.protect(
-        root.at("request_signing").at("is_enabled").bool()
-            || root.at("upstream_auth").at("enabled").bool(),
-        Protection::UpstreamCredentials,
-    );
-    facts.protect(
         proxy
             .at("service_discovery")
             .at("use_discovery_service")

@@ -4,10 +4,11 @@ use super::access::is_keyless;
 use super::jwt::jwt;
 use crate::api::{AuthMethod, Protection};
 use crate::authentication::{
-    Authentication, Basic, DEFAULT_HEADER, Limits, Methods, Places, SessionLifetime, header_name,
-    password_memory, rate,
+    Authentication, Basic, Bearer, DEFAULT_HEADER, Limits, Methods, Places, SessionLifetime,
+    header_name, password_memory, rate,
 };
 use crate::facts::Facts;
+use crate::oauth::ExternalOauth;
 use crate::reader::Node;
 
 /// Reads the methods; those that this build lacks end in `facts` as protections.
@@ -22,15 +23,14 @@ pub(crate) fn authentication(root: &Node<'_, '_>, facts: &mut Facts) -> Authenti
     let token = root.at("use_standard_auth").bool();
     let basic = root.at("use_basic_auth").bool();
     let by_jwt = root.at("enable_jwt").bool();
+    let external = root.at("external_oauth");
+    let by_oauth = external.is_enabled();
     let others = [
         (
             root.at("enable_signature_checking").bool(),
             AuthMethod::Hmac,
         ),
-        (
-            root.at("use_oauth2").bool() || root.at("external_oauth").is_enabled(),
-            AuthMethod::OAuth,
-        ),
+        (root.at("use_oauth2").bool(), AuthMethod::OAuth),
         (root.at("use_openid").bool(), AuthMethod::OpenId),
         (
             named(&[
@@ -43,14 +43,14 @@ pub(crate) fn authentication(root: &Node<'_, '_>, facts: &mut Facts) -> Authenti
     ];
     let switched_on = others.iter().filter(|(on, _)| *on).count();
     if is_keyless(root) {
-        if token || basic || by_jwt || certificates || switched_on > 0 {
+        if token || basic || by_jwt || by_oauth || certificates || switched_on > 0 {
             root.at("use_keyless")
                 .warn("true switches off the authentication methods this definition names");
         }
         return Authentication::Keyless;
     }
-    let token = token || (!basic && !by_jwt && switched_on == 0);
-    let count = [token, basic, by_jwt]
+    let token = token || (!basic && !by_jwt && !by_oauth && switched_on == 0);
+    let count = [token, basic, by_jwt, by_oauth]
         .map(usize::from)
         .iter()
         .sum::<usize>()
@@ -61,20 +61,34 @@ pub(crate) fn authentication(root: &Node<'_, '_>, facts: &mut Facts) -> Authenti
         facts.authenticate(on, method);
     }
     let groups = root.at("security_requirements").elements().count();
-    facts.protect(groups > 1 && count > 1, Protection::AuthenticationModes);
+    // A request has one token that somebody else has issued.
+    facts.protect(
+        groups > 1 && count > 1 || by_jwt && by_oauth,
+        Protection::AuthenticationModes,
+    );
     let config = if own.is_present() { &own } else { &auth };
     if token {
         facts.authenticate(config.at("validate_signature").bool(), AuthMethod::Hmac);
     }
     let basics = configs.at("basic");
-    let jwts = configs.at("jwt");
     // As with tokens, `auth` counts where `auth_configs` says nothing.
-    let jwts = if jwts.is_present() { &jwts } else { &auth };
+    let places_of = |name: &'static str| {
+        let own = configs.at(name);
+        places(if own.is_present() { &own } else { &auth })
+    };
+    let bearer = match (by_jwt, by_oauth) {
+        (true, _) => Some(Bearer::Jwt(Box::new(jwt(root, places_of("jwt"))))),
+        (false, true) => {
+            let read = ExternalOauth::classic(&external, places_of("externalOAuth"));
+            read.map(|oauth| Bearer::Oauth(Box::new(oauth)))
+        }
+        (false, false) => None,
+    };
     let mut methods = Methods {
         token: token.then(|| places(config)),
         certificate: certificates,
         basic: basic.then(|| self::basic(root, &basics, facts)),
-        jwt: by_jwt.then(|| Box::new(jwt(root, places(jwts)))),
+        bearer,
         strip: root.at("strip_auth_data").bool(),
         ..Methods::default()
     };

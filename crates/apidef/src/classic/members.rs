@@ -1,5 +1,6 @@
 //! The members of a Classic definition.
 
+use super::token_members::{EXTERNAL_OAUTH, UPSTREAM_AUTH};
 use crate::members::{Inner, Shape};
 
 /// The whole document.
@@ -117,13 +118,13 @@ pub(crate) static ROOT: Shape = Shape {
             "error_overrides",
             Inner::MapOfLists(&crate::error_overrides::CLASSIC_RULE),
         ),
-        ("external_oauth", Inner::Object(&SWITCH)),
+        ("external_oauth", Inner::Object(&EXTERNAL_OAUTH)),
         ("global_rate_limit", Inner::Object(&GLOBAL_RATE_LIMIT)),
         ("graphql", Inner::Object(&SWITCH)),
         ("portcullis", Inner::Object(&PORTCULLIS)),
         ("proxy", Inner::Object(&PROXY)),
         ("request_signing", Inner::Object(&REQUEST_SIGNING)),
-        ("upstream_auth", Inner::Object(&SWITCH)),
+        ("upstream_auth", Inner::Object(&UPSTREAM_AUTH)),
         ("uptime_tests", Inner::Object(&UPTIME_TESTS)),
         ("version_data", Inner::Object(&VERSION_DATA)),
     ],

@@ -59,11 +59,6 @@ pub(crate) fn client_certificates(
 }
 
 fn upstream(upstream: &Node<'_, '_>, facts: &mut Facts) {
-    let credentials = upstream.at("authentication");
-    facts.protect(
-        credentials.is_not_disabled() || credentials.at("requestSigning").is_not_disabled(),
-        Protection::UpstreamCredentials,
-    );
     facts.protect(
         upstream.at("serviceDiscovery").is_not_disabled(),
         Protection::RequestRouting,

@@ -6,11 +6,12 @@
 use super::jwt::jwt;
 use crate::api::{AuthMethod, Protection};
 use crate::authentication::{
-    Authentication, Basic, Limits, Methods, Places, SessionLifetime, header_name, password_memory,
-    rate,
+    Authentication, Basic, Bearer, Limits, Methods, Places, SessionLifetime, header_name,
+    password_memory, rate,
 };
 use crate::duration;
 use crate::facts::Facts;
+use crate::oauth::ExternalOauth;
 use crate::reader::Node;
 
 /// Reads the methods; those that this build lacks end in `facts` as protections.
@@ -31,7 +32,7 @@ pub(crate) fn authentication(
     }
     let mut tokens = Vec::new();
     let mut basics = Vec::new();
-    let mut jwts = Vec::new();
+    let mut bearers = Vec::new();
     let mut others = Vec::new();
     let own = [
         ("hmac", AuthMethod::Hmac),
@@ -51,7 +52,10 @@ pub(crate) fn authentication(
             match method {
                 AuthMethod::Token => tokens.push(token(&node, &nothing, facts)),
                 AuthMethod::Basic => basics.push(basic(&node, facts)),
-                AuthMethod::Jwt => jwts.push(jwt(&node, places(&node, &nothing))),
+                AuthMethod::Jwt => bearers.push(signed(&node, &nothing)),
+                AuthMethod::OAuth if name == "externalOAuth" => {
+                    bearers.push(external(&node, &nothing));
+                }
                 other => others.push(other),
             }
         }
@@ -69,12 +73,16 @@ pub(crate) fn authentication(
             match scheme_method(&declared, &scheme) {
                 AuthMethod::Token => tokens.push(token(&scheme, &declared, facts)),
                 AuthMethod::Basic => basics.push(basic(&scheme, facts)),
-                AuthMethod::Jwt => jwts.push(jwt(&scheme, places(&scheme, &declared))),
+                AuthMethod::Jwt => bearers.push(signed(&scheme, &declared)),
+                // Without providers the gateway itself is to be the provider.
+                AuthMethod::OAuth if scheme.at("providers").is_present() => {
+                    bearers.push(external(&scheme, &declared));
+                }
                 other => others.push(other),
             }
         }
     }
-    let count = tokens.len() + basics.len() + jwts.len() + others.len();
+    let count = tokens.len() + basics.len() + bearers.len() + others.len();
     if count == 0 {
         tokens.push(token(&nothing, &nothing, facts));
     }
@@ -89,7 +97,7 @@ pub(crate) fn authentication(
         }
     };
     facts.protect(
-        alternatives || tokens.len() > 1 || basics.len() > 1 || jwts.len() > 1,
+        alternatives || tokens.len() > 1 || basics.len() > 1 || bearers.len() > 1,
         Protection::AuthenticationModes,
     );
     for method in others {
@@ -101,7 +109,7 @@ pub(crate) fn authentication(
         token: tokens.pop(),
         certificate: by_certificate,
         basic: basics.pop(),
-        jwt: jwts.pop().map(Box::new),
+        bearer: bearers.pop().flatten(),
         strip: authentication.at("stripAuthorizationData").bool(),
         ..Methods::default()
     };
@@ -157,6 +165,17 @@ fn token(scheme: &Node<'_, '_>, declared: &Node<'_, '_>, facts: &mut Facts) -> P
         AuthMethod::Hmac,
     );
     places(scheme, declared)
+}
+
+fn signed(scheme: &Node<'_, '_>, declared: &Node<'_, '_>) -> Option<Bearer> {
+    let jwt = jwt(scheme, places(scheme, declared));
+    Some(Bearer::Jwt(Box::new(jwt)))
+}
+
+/// `None` where it is complained about.
+fn external(scheme: &Node<'_, '_>, declared: &Node<'_, '_>) -> Option<Bearer> {
+    let oauth = ExternalOauth::oas(scheme, places(scheme, declared))?;
+    Some(Bearer::Oauth(Box::new(oauth)))
 }
 
 /// Where a token stands, by the scheme and its declaration.

@@ -1,5 +1,6 @@
 //! The members of an OAS definition's extensions. The OpenAPI part is free.
 
+use crate::classic::token_members::{CREDENTIAL_HEADER, INTROSPECTION_CACHE, UPSTREAM_BASIC};
 use crate::members::{Inner, Shape};
 
 /// The whole document. OpenAPI's own members are listed so that capital letters in them do
@@ -138,7 +139,6 @@ static AUTHENTICATION: Shape = Shape {
         "custom",
         "customKeyLifetime",
         "enabled",
-        "externalOAuth",
         "hmac",
         "jwt",
         "oauth",
@@ -151,6 +151,7 @@ static AUTHENTICATION: Shape = Shape {
     ],
     inner: &[
         ("certificateAuth", Inner::Object(&SWITCH)),
+        ("externalOAuth", Inner::Object(&SECURITY_SCHEME)),
         ("securitySchemes", Inner::Map(&SECURITY_SCHEME)),
     ],
     foreign: &["x-"],
@@ -189,7 +190,6 @@ static SECURITY_SCHEME: Shape = Shape {
         "notBeforeValidationSkew",
         "notifications",
         "policyFieldName",
-        "providers",
         "query",
         "refreshToken",
         "scopes",
@@ -199,7 +199,65 @@ static SECURITY_SCHEME: Shape = Shape {
         "source",
         "subjectClaims",
     ],
+    inner: &[("providers", Inner::List(&OAUTH_PROVIDER))],
+    foreign: &["x-"],
+};
+
+static OAUTH_PROVIDER: Shape = Shape {
+    leaves: &[],
+    inner: &[
+        ("introspection", Inner::Object(&INTROSPECTION)),
+        ("jwt", Inner::Object(&SIGNED_TOKENS)),
+    ],
+    foreign: &["x-"],
+};
+
+static SIGNED_TOKENS: Shape = Shape {
+    leaves: &[
+        "enabled",
+        "expiresAtValidationSkew",
+        "identityBaseField",
+        "issuedAtValidationSkew",
+        "notBeforeValidationSkew",
+        "signingMethod",
+        "source",
+    ],
     inner: &[],
+    foreign: &["x-"],
+};
+
+static INTROSPECTION: Shape = Shape {
+    leaves: &[
+        "clientId",
+        "clientSecret",
+        "enabled",
+        "identityBaseField",
+        "url",
+    ],
+    inner: &[("cache", Inner::Object(&INTROSPECTION_CACHE))],
+    foreign: &["x-"],
+};
+
+static UPSTREAM_OAUTH: Shape = Shape {
+    leaves: &["allowedAuthorizeTypes", "enabled"],
+    inner: &[
+        ("clientCredentials", Inner::Object(&TOKEN_REQUEST)),
+        ("password", Inner::Object(&TOKEN_REQUEST)),
+    ],
+    foreign: &["x-"],
+};
+
+static TOKEN_REQUEST: Shape = Shape {
+    leaves: &[
+        "clientId",
+        "clientSecret",
+        "extraMetadata",
+        "password",
+        "scopes",
+        "tokenUrl",
+        "username",
+    ],
+    inner: &[("header", Inner::Object(&CREDENTIAL_HEADER))],
     foreign: &["x-"],
 };
 
@@ -249,8 +307,11 @@ static UPTIME_TEST: Shape = Shape {
 };
 
 static UPSTREAM_AUTHENTICATION: Shape = Shape {
-    leaves: &["basicAuth", "enabled", "oauth", "requestSigning"],
-    inner: &[],
+    leaves: &["enabled", "requestSigning"],
+    inner: &[
+        ("basicAuth", Inner::Object(&UPSTREAM_BASIC)),
+        ("oauth", Inner::Object(&UPSTREAM_OAUTH)),
+    ],
     foreign: &["x-"],
 };
 

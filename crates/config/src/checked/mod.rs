@@ -14,8 +14,8 @@ pub use remote::{
     Redis, Signals,
 };
 pub use traffic::{
-    CrlMode, ExpiryMonitor, Listen, Renegotiation, Security, Server, TlsKeys, TrafficLimits,
-    Upstream,
+    CrlMode, ExpiryMonitor, Listen, ProxyTls, Renegotiation, Security, Server, TlsKeys,
+    TrafficLimits, Upstream,
 };
 
 pub use uptime::UptimeTests;

@@ -323,6 +323,8 @@ pub struct Upstream {
     pub pin_only: bool,
     /// Authorities by host: references separated by commas.
     pub authorities: Vec<(String, String)>,
+    /// TLS with proxies of the environment.
+    pub proxy_tls: ProxyTls,
     /// Idle connections per API; `None` means no limit.
     pub max_idle_connections: Option<usize>,
     /// Idle connections per API and upstream; `None` means the built-in number.
@@ -337,6 +339,23 @@ pub struct Upstream {
     pub jwt_insecure_skip_verify: bool,
     /// Accept any certificate of the server that plugins come from.
     pub bundle_insecure_skip_verify: bool,
+}
+
+/// TLS with proxies of the environment, where an API says nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyTls {
+    /// What is shown to them, a reference as written; empty for nothing.
+    pub certificate: Secret,
+    /// Who vouches for them instead of the system's authorities, references as written.
+    pub authorities: Vec<String>,
+}
+
+impl ProxyTls {
+    /// Whether anything is said.
+    #[must_use]
+    pub fn says_something(&self) -> bool {
+        !self.certificate.reveal().is_empty() || !self.authorities.is_empty()
+    }
 }
 
 impl Upstream {
@@ -366,6 +385,10 @@ impl Upstream {
             strict_common_name: settings.bool("portcullis.strict_common_name"),
             pin_only: settings.bool("portcullis.pin_only"),
             authorities: settings.map("portcullis.upstream_ca"),
+            proxy_tls: ProxyTls {
+                certificate: settings.secret("portcullis.proxy_tls.certificate"),
+                authorities: settings.list("portcullis.proxy_tls.ca"),
+            },
             max_idle_connections: settings.limit("max_idle_connections"),
             max_idle_connections_per_host: settings.limit("max_idle_connections_per_host"),
             max_connection_age: match u64::try_from(age) {

@@ -176,7 +176,8 @@ mod tests {
                 let tail = key
                     .path
                     .trim_start_matches("portcullis.")
-                    .to_ascii_uppercase();
+                    .to_ascii_uppercase()
+                    .replace('.', "_");
                 assert_eq!(key.env, Some(tail.as_str()));
             }
         }

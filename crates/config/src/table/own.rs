@@ -57,6 +57,20 @@ pub(super) const OWN: Section = Section {
             "Authorities that verify upstreams, by host; several are separated by commas, and `system` stands for those of the operating system. Hosts without an entry are verified by the system's.",
         ),
         own(
+            "portcullis.proxy_tls.certificate",
+            "PROXY_TLS_CERTIFICATE",
+            Kind::Secret,
+            "\"\"",
+            "Certificate with key that is [shown to proxies of the environment](forward-proxies.md#what-travels-how) which are spoken to by TLS, where an API names no other: an id of the store, a path, or inline PEM.",
+        ),
+        own(
+            "portcullis.proxy_tls.ca",
+            "PROXY_TLS_CA",
+            Kind::TextList,
+            "[]",
+            "Authorities that verify such proxies instead of the system's, where an API names no others: ids, paths or inline PEM.",
+        ),
+        own(
             "portcullis.proxy_ssl_renegotiation",
             "PROXY_SSL_RENEGOTIATION",
             Kind::Choice(&["never", "once", "freely"]),

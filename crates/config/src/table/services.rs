@@ -23,14 +23,6 @@ const fn never_by_proxy(key: Key) -> Key {
     key.inert("proxies are never used for Redis")
 }
 
-/// A key of the rate-limit store that would make its connection depend on a certificate it cannot get.
-const fn not_from_the_store(key: Key) -> Key {
-    key.refused_until(
-        "certificates of the certificate store for the connection to Redis; `cert_file`, `key_file` and \
-         `ca_file` name files",
-    )
-}
-
 macro_rules! row {
     ($service:literal . $key:literal, $env:literal, $kind:expr, $default:literal, $effect:literal) => {
         tyk(
@@ -91,7 +83,7 @@ pub(super) const GLOBAL: Section = Section {
 
 pub(super) const OAUTH: Section = service!(
     "External services: identity providers",
-    "Key sets that JSON Web Tokens are verified with.",
+    "Identity providers: key sets that tokens are verified with, introspection of tokens, and tokens for upstreams.",
     "oauth",
     "OAUTH",
     in_effect,
@@ -106,7 +98,7 @@ pub(super) const STORAGE: Section = service!(
     "STORAGE",
     never_by_proxy,
     in_effect,
-    not_from_the_store
+    in_effect
 );
 
 pub(super) const WEBHOOKS: Section = service!(

@@ -209,26 +209,6 @@ fn versions_spoken_with_a_service_must_leave_one() {
     );
 }
 
-/// The store's own certificates lie behind this connection: its certificates come from files alone.
-#[test]
-fn the_connection_that_counts_takes_no_certificate_from_the_store_and_says_which_keys_name_files() {
-    for (key, member) in [
-        ("cert_id", r#""cert_id": "id""#),
-        ("ca_cert_ids", r#""ca_cert_ids": ["id"]"#),
-    ] {
-        let text = format!(
-            r#"{{"storage": {{"use_ssl": true}},
-                "external_services": {{"storage": {{"mtls": {{"enabled": true, {member}}}}}}}}}"#
-        );
-        let problem = Site::with(&text).error();
-        assert_eq!(problem.key, format!("external_services.storage.mtls.{key}"));
-        let told = problem.to_string();
-        for part in ["`cert_file`", "`key_file`", "`ca_file`"] {
-            assert!(told.contains(part), "{part} in {told}");
-        }
-    }
-}
-
 /// The texts of outbound cases 124 and 125, reported at the start.
 #[test]
 fn tls_versions_of_redis_must_exist_and_be_in_order() {

@@ -1,30 +1,30 @@
-//! The JWT method at a request: at once where this worker knows the token, else after asking the control
-//! side.
+//! A token that somebody else has issued at a request: at once where this worker knows it, else after asking the
+//! control side.
 //!
 //! Invariant: whichever way, the times of the token and the certificate it is bound to are checked now.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use portcullis_apidef::{Jwt, policies::PolicySet};
+use portcullis_apidef::{self as apidef, policies::PolicySet};
 
 use super::{
     AccessLink,
     certificate::Leaf,
     credentials,
-    jwt::{Judged, Remembered, Verified, Verifier},
+    jwt::{BearerProblem, Judged, Remembered, Verified, Verifier},
     live::LiveSession,
     refusal::Refused,
 };
 use crate::{clients::unix_now, proxy::view::RequestView, snapshot::RunningApi, worker::Worker};
 
-/// How long a request waits for its token to be judged: a key may have to be fetched, and that has its own
-/// limit.
+/// How long a request waits for its token to be judged: a key may have to be fetched or its issuer to be asked,
+/// and that has its own limit.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long it waits for one that was good a moment ago.
 const RENEWAL: Duration = Duration::from_millis(500);
 
-/// How far the JWT method is.
+/// How far the method is.
 pub(super) enum Bearer {
     /// Whose the token is, is known.
     Known(Arc<LiveSession>),
@@ -38,19 +38,22 @@ pub(super) enum Bearer {
 pub(super) fn at_once(
     link: &AccessLink,
     api: &RunningApi,
-    jwt: &Jwt,
+    method: &apidef::Bearer,
     policies: &Arc<PolicySet>,
     leaf: Option<Leaf>,
     view: &RequestView<'_>,
 ) -> Bearer {
-    let Some(token) = credentials::token(&jwt.places, view) else {
-        return Bearer::Refused(Refused::TokenMissing);
+    let Some(token) = credentials::token(method.places(), view) else {
+        return Bearer::Refused(match method {
+            apidef::Bearer::Jwt(_) => Refused::TokenMissing,
+            apidef::Bearer::Oauth(_) => Refused::AccessTokenMissing,
+        });
     };
     let Some(verifier) = &api.tokens else {
         return Bearer::Refused(Refused::NoSession);
     };
     match link.look_at(verifier, &token, policies) {
-        Remembered::Good(verified) => match session(&verified, leaf) {
+        Remembered::Good(verified) => match session(verifier, &verified, leaf) {
             Ok(session) => Bearer::Known(session),
             Err(refused) => Bearer::Refused(refused),
         },
@@ -69,7 +72,7 @@ pub(super) async fn asked(
     let access = &worker.access;
     let before = match access.look_at(verifier, token, policies) {
         // Another request has asked meanwhile.
-        Remembered::Good(verified) => return session(&verified, leaf),
+        Remembered::Good(verified) => return session(verifier, &verified, leaf),
         Remembered::Old(verified) => Some(verified),
         Remembered::Nothing => None,
     };
@@ -86,21 +89,33 @@ pub(super) async fn asked(
     match (judged.unwrap_or(Judged::Away), before) {
         (Judged::Good(verified), _) => {
             access.keep_verified(verifier, token, &verified);
-            session(&verified, leaf)
+            session(verifier, &verified, leaf)
         }
-        (Judged::Refused(problem), _) => Err(Refused::Bearer(problem)),
+        (Judged::Refused(problem), _) => Err(refused(verifier, problem)),
         // It was good a moment ago, and nobody can say that it is not.
         (Judged::Away, Some(verified)) => {
             access.is_good_enough(&verified);
-            session(&verified, leaf)
+            session(verifier, &verified, leaf)
         }
         (Judged::Away, None) => Err(Refused::StoreAway),
     }
 }
 
-fn session(verified: &Verified, leaf: Option<Leaf>) -> Result<Arc<LiveSession>, Refused> {
+fn session(
+    verifier: &Verifier,
+    verified: &Verified,
+    leaf: Option<Leaf>,
+) -> Result<Arc<LiveSession>, Refused> {
     match verified.holds(unix_now(), leaf) {
         Ok(()) => Ok(verified.session.clone()),
-        Err(problem) => Err(Refused::Bearer(problem)),
+        Err(problem) => Err(refused(verifier, problem)),
+    }
+}
+
+/// A refusal, in the words of the method.
+fn refused(verifier: &Verifier, problem: BearerProblem) -> Refused {
+    match verifier.is_of_oauth() {
+        true => Refused::AccessToken(problem),
+        false => Refused::Bearer(problem),
     }
 }

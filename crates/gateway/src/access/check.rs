@@ -75,7 +75,7 @@ pub(super) enum Open {
 pub(super) struct Identifying {
     /// For basic authentication.
     pub(super) user: Option<(String, SecretText)>,
-    /// For the JWT method.
+    /// For the method of tokens that somebody else has issued.
     pub(super) bearer: Option<Bearer>,
     /// For the token method, or why that fails.
     pub(super) wanted: Option<Result<Wanted<String>, Refused>>,
@@ -87,7 +87,7 @@ pub(super) struct Identifying {
 #[derive(Default)]
 pub(super) struct Senders {
     pub(super) by_user: Option<Arc<LiveSession>>,
-    pub(super) by_jwt: Option<Arc<LiveSession>>,
+    pub(super) by_bearer: Option<Arc<LiveSession>>,
     pub(super) by_certificate: Option<Arc<LiveSession>>,
     pub(super) by_token: Option<Arc<LiveSession>>,
 }
@@ -218,7 +218,7 @@ fn identify(
     let leaf = came.leaf();
     let mut all_known = methods.basic.is_none() || by_user.is_some();
     let mut bearer = None;
-    if let Some(method) = &methods.jwt {
+    if let Some(method) = &methods.bearer {
         match bearer::at_once(link, api, method, policies, leaf, view) {
             // Whoever comes first in line is answered first.
             Bearer::Refused(refused) if all_known => return stranger(refused),
@@ -251,7 +251,7 @@ fn identify(
         });
     }
     senders.by_user = by_user;
-    senders.by_jwt = match bearer {
+    senders.by_bearer = match bearer {
         Some(Bearer::Known(session)) => Some(session),
         _ => None,
     };
@@ -317,12 +317,12 @@ impl Senders {
     ) -> Result<Arc<LiveSession>, Denied> {
         let Self {
             by_user,
-            by_jwt,
+            by_bearer,
             by_certificate,
             by_token,
         } = self;
         let by_key = by_token.as_ref().or(by_certificate.as_ref());
-        let all = [by_user.as_ref(), by_jwt.as_ref(), by_key];
+        let all = [by_user.as_ref(), by_bearer.as_ref(), by_key];
         for session in all.into_iter().flatten() {
             certificate::in_order(api, session, leaf)
                 .map_err(|refused| Denied::known(refused, session.clone()))?;
@@ -336,10 +336,10 @@ impl Senders {
         }
         let by_key = by_token.or(by_certificate);
         let chosen = match methods.identity {
-            Identity::Last => by_key.or(by_jwt).or(by_user),
+            Identity::Last => by_key.or(by_bearer).or(by_user),
             Identity::Token => by_key,
             Identity::Basic => by_user,
-            Identity::Jwt => by_jwt,
+            Identity::Bearer => by_bearer,
             Identity::Nobody => None,
         };
         chosen.ok_or_else(|| Denied::stranger(Refused::NoSession))

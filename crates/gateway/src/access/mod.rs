@@ -9,13 +9,13 @@
 //! load         sessions read from the store, and the certificates they belong to
 //! under_way    lookups that several requests wait for
 //! known, live  sessions in use on this node
-//! jwt          JSON Web Tokens, and the sessions they stand for      bearer  one at a request
+//! jwt          tokens of others, and the sessions they stand for      bearer  one at a request
 //! window       rates counted in memory     share  how much of a rate is this node's
 //! count        rates and quotas counted in the store
 //! refusal      what is told
 //! ```
 //!
-//! Order (store sheet 3.5): basic authentication, JSON Web Token, certificate and token, bound certificates, inactive or expired, right for the API, right
+//! Order (store sheet 3.5): basic authentication, token of somebody else, certificate and token, bound certificates, inactive or expired, right for the API, right
 //! for path and method, the key's rate, its quota, the API's rate.
 //!
 //! Invariants:
@@ -67,7 +67,7 @@ use self::{
     memory::Terms,
     refusal::{Messages, Refused},
     share::Share,
-    under_way::UnderWay,
+    under_way::{Sought, UnderWay},
     window::Clock,
 };
 use crate::{services::Client, stores::Stores};
@@ -90,7 +90,7 @@ pub struct Access {
     epoch: AtomicU64,
     clock: Clock,
     key: DigestKey,
-    under_way: UnderWay<Lookup>,
+    under_way: UnderWay<Sought, Lookup>,
     tokens: Judge,
     lookups: Semaphore,
     hashing: Semaphore,

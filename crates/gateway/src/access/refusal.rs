@@ -52,6 +52,10 @@ pub enum Refused {
     UserUnknown,
     /// The JSON Web Token is not good.
     Bearer(BearerProblem),
+    /// No access token came along.
+    AccessTokenMissing,
+    /// The access token is not good.
+    AccessToken(BearerProblem),
     /// The method that was to say who it is did not run.
     NoSession,
     /// The key is switched off.
@@ -76,7 +80,7 @@ impl Refused {
     /// The flag by which rules for error answers name it, where it has one.
     pub fn flag(self) -> Option<&'static str> {
         Some(match self {
-            Self::TokenMissing | Self::UserMissing => "AMF",
+            Self::TokenMissing | Self::AccessTokenMissing | Self::UserMissing => "AMF",
             Self::TokenUnknown | Self::UserUnknown | Self::CertificateRemoved | Self::Inactive => {
                 "AKI"
             }
@@ -84,7 +88,7 @@ impl Refused {
             Self::CertificateUnknown | Self::CertificateMismatch => "CMM",
             Self::CertificateExpired | Self::CertificateEarly | Self::Expired => "TKE",
             Self::UserMalformed(_) => "IHD",
-            Self::Bearer(problem) => problem.flag(),
+            Self::Bearer(problem) | Self::AccessToken(problem) => problem.flag(),
             Self::Rate | Self::ApiRate => "RLT",
             Self::Quota => "QEX",
             Self::NoSession | Self::Api | Self::Url | Self::StoreAway => return None,
@@ -95,7 +99,7 @@ impl Refused {
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::TokenMissing => "no token came along",
+            Self::TokenMissing | Self::AccessTokenMissing => "no token came along",
             Self::TokenUnknown => "authentication failed, nobody has this token",
             Self::CertificateMissing => "no client certificate came along",
             Self::CertificateExpired => "the client certificate has expired",
@@ -108,7 +112,7 @@ impl std::fmt::Display for Refused {
             Self::UserMissing => "no user name came along",
             Self::UserMalformed(_) => "user name and password cannot be read",
             Self::UserUnknown => "authentication failed, user name or password is wrong",
-            Self::Bearer(problem) => return problem.fmt(f),
+            Self::Bearer(problem) | Self::AccessToken(problem) => return problem.fmt(f),
             Self::NoSession => "the method that gives the session is not switched on",
             Self::Inactive => "the key is switched off",
             Self::Expired => "the key has expired",
@@ -243,6 +247,8 @@ impl Messages {
             Refused::UserMalformed(text) => (400, text),
             Refused::UserUnknown => (401, "User not authorised"),
             Refused::Bearer(problem) => problem.told(),
+            Refused::AccessTokenMissing => (400, "authorization field missing"),
+            Refused::AccessToken(problem) => problem.told_of_access(),
             Refused::NoSession => (
                 400,
                 "Session state is missing or unset! Please make sure that auth headers are \
@@ -266,8 +272,9 @@ impl Messages {
         if matches!(refused, Refused::UserMissing | Refused::UserUnknown) {
             answer.authenticate = Some(realm(api_name));
         }
-        if let Refused::Bearer(problem) = refused {
-            answer.authenticate = problem.challenge().map(Into::into);
+        if status == 401 && matches!(refused, Refused::Bearer(_) | Refused::AccessToken(_)) {
+            // RFC 6750, section 3.1.
+            answer.authenticate = Some("Bearer error=\"invalid_token\"".into());
         }
         answer
     }

@@ -146,8 +146,8 @@ async fn identify(
             Some(session.map_err(|refused| Denied::presenting(refused, &name))?)
         }
     };
-    let by_jwt = match (&api.tokens, bearer) {
-        _ if methods.jwt.is_none() => None,
+    let by_bearer = match (&api.tokens, bearer) {
+        _ if methods.bearer.is_none() => None,
         (None, _) => return Err(Denied::stranger(Refused::NoSession)),
         (Some(_), None) => return Err(Denied::stranger(Refused::TokenMissing)),
         (Some(_), Some(Bearer::Refused(refused))) => return Err(Denied::stranger(refused)),
@@ -164,7 +164,7 @@ async fn identify(
         (Some(_), Some(Ok(wanted))) => of_key(worker, org, wanted, policies).await?,
     };
     senders.by_user = by_user;
-    senders.by_jwt = by_jwt;
+    senders.by_bearer = by_bearer;
     senders.decided(api, methods, leaf)
 }
 

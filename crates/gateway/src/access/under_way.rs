@@ -8,6 +8,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,8 +16,8 @@ use tokio::sync::OnceCell;
 
 use super::known::Claim;
 
-/// Lookups under way.
-pub struct UnderWay<T>(Mutex<HashMap<Sought, Arc<OnceCell<T>>>>);
+/// Lookups under way: what is looked for, and what comes of it.
+pub struct UnderWay<S, T>(Mutex<HashMap<S, Arc<OnceCell<T>>>>);
 
 /// What is looked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,15 +32,15 @@ pub struct Sought {
     pub policies: usize,
 }
 
-impl<T> Default for UnderWay<T> {
+impl<S, T> Default for UnderWay<S, T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T: Clone> UnderWay<T> {
+impl<S: Clone + Eq + Hash, T: Clone> UnderWay<S, T> {
     /// The outcome of `look_up`, or of the same that somebody else is at.
-    pub async fn share(&self, sought: Sought, look_up: impl Future<Output = T>) -> T {
+    pub async fn share(&self, sought: S, look_up: impl Future<Output = T>) -> T {
         let outcome = self.under_way().entry(sought.clone()).or_default().clone();
         let part = Part {
             lookups: self,
@@ -49,20 +50,20 @@ impl<T: Clone> UnderWay<T> {
         part.outcome.get_or_init(|| look_up).await.clone()
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<Sought, Arc<OnceCell<T>>>> {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<S, Arc<OnceCell<T>>>> {
         // An entry more or less does no harm.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Takes part in a lookup; the first to leave with an answer, and the last to leave without one, ends it.
-struct Part<'l, T: Clone> {
-    lookups: &'l UnderWay<T>,
-    sought: Sought,
+struct Part<'l, S: Clone + Eq + Hash, T: Clone> {
+    lookups: &'l UnderWay<S, T>,
+    sought: S,
     outcome: Arc<OnceCell<T>>,
 }
 
-impl<T: Clone> Drop for Part<'_, T> {
+impl<S: Clone + Eq + Hash, T: Clone> Drop for Part<'_, S, T> {
     fn drop(&mut self) {
         let mut under_way = self.lookups.under_way();
         let is_this = under_way
@@ -101,7 +102,7 @@ mod tests {
 
     /// Begins to look for a token.
     async fn begin<T: Clone + Send + Sync + 'static>(
-        lookups: &Arc<UnderWay<T>>,
+        lookups: &Arc<UnderWay<Sought, T>>,
         look_up: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
         let lookups = lookups.clone();
@@ -174,7 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_left_of_a_lookup_that_everybody_gave_up() {
-        let lookups = Arc::new(UnderWay::<()>::default());
+        let lookups = Arc::new(UnderWay::<Sought, ()>::default());
         let one = begin(&lookups, pending()).await;
         let other = begin(&lookups, pending()).await;
         for (asked, left) in [(other, 1), (one, 0)] {

@@ -15,7 +15,10 @@ use crate::{
     clients::{InUse, Watched},
     events::Handlers,
     overrides::Overrides,
-    proxy::pool::{Endpoint, EndpointTls},
+    proxy::{
+        login::Login,
+        pool::{Endpoint, EndpointTls},
+    },
     snapshot::{ApiRate, OpenPath, PathTimeout, RunningApi},
 };
 
@@ -31,25 +34,41 @@ impl Builder {
         }
     }
 
-    /// What verifies the JSON Web Tokens of an API, where it takes some: the same as before as long as its
+    /// What judges the tokens of others that an API takes, where it takes some: the same as before as long as its
     /// definition asks for the same.
     fn verifier(
         &mut self,
         api: &Api,
         findings: &mut Vec<Finding>,
     ) -> Result<Option<Arc<Verifier>>, String> {
-        let Some(jwt) = api.authentication.jwt() else {
+        let Some(bearer) = api.authentication.bearer() else {
             return Ok(None);
         };
-        let known = self.verifiers.get(&api.id).filter(|v| v.is_of(api, jwt));
+        let known = self.verifiers.get(&api.id).filter(|v| v.is_of(api, bearer));
         let verifier = match known {
             Some(known) => known.clone(),
-            None => Arc::new(Verifier::of(api, jwt)?),
+            None => Arc::new(Verifier::of(api, bearer)?),
         };
         let advice = verifier.advice();
         findings.extend(advice.map(|advice| warning(&format!("API {}", api.id), advice)));
         self.verifiers.insert(api.id.clone(), verifier.clone());
         Ok(Some(verifier))
+    }
+
+    /// What an API proves itself with to its upstreams in a header field: the same as before as long as its
+    /// definition asks for the same.
+    fn login(&mut self, api: &Api) -> Result<Option<Arc<Login>>, String> {
+        let Some(auth) = &api.upstream.auth else {
+            self.logins.remove(&api.id);
+            return Ok(None);
+        };
+        let known = self.logins.get(&api.id).filter(|login| login.is_of(auth));
+        let login = match known {
+            Some(known) => known.clone(),
+            None => Arc::new(Login::of(api, auth)?),
+        };
+        self.logins.insert(api.id.clone(), login.clone());
+        Ok(Some(login))
     }
 
     /// The certificates shown to an API's upstreams, where their ends are watched (outbound sheet 11).
@@ -94,6 +113,12 @@ impl Builder {
             return Err(
                 "keys and rate limits are for HTTP, its protocol is not; set use_keyless and leave \
                  global_rate_limit out if everybody may connect"
+                    .into(),
+            );
+        }
+        if raw && api.upstream.auth.is_some() {
+            return Err(
+                "credentials for its upstream stand in a header field of HTTP, and its protocol is not HTTP"
                     .into(),
             );
         }
@@ -186,6 +211,7 @@ impl Builder {
             clients: self.client_list(api, &revocation, findings)?,
             revocation,
             tokens: self.verifier(api, findings)?,
+            login: self.login(api)?,
             shown: self.shown(api, &endpoints),
             endpoints,
             overrides: Overrides::of_api(&api.error_overrides, &self.overrides),

@@ -48,7 +48,7 @@ pub(super) struct Endpoints {
     /// By the digest of their settings; made once for all endpoints that have the same.
     clients: HashMap<[u8; 32], ClientConfig>,
     numbers: Numbers,
-    hops: Hops,
+    pub(super) hops: Hops,
     held: HashMap<EndpointKey, Held>,
 }
 
@@ -84,7 +84,8 @@ impl Endpoints {
     }
 
     /// A build begins: whatever the gateway's maps name is read anew where it may have changed.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, findings: &mut Vec<Finding>) {
+        findings.extend(self.proxy_tls_remark());
         self.references.ask_again();
         self.references.prepare(&self.gateway);
     }

@@ -1,4 +1,5 @@
-//! What the gateway shows to a proxy that speaks TLS, and whom it believes there: `portcullis.proxy.tls`.
+//! What the gateway shows to a proxy that speaks TLS, and whom it believes there: `portcullis.proxy.tls` of an API;
+//! where that says nothing and the proxy is the environment's, `portcullis.proxy_tls` of the gateway.
 //!
 //! Invariants:
 //! - A certificate that is asked for and cannot be used bars the proxy; it is never left out.
@@ -43,8 +44,40 @@ impl PartialEq for HopIdentity {
     }
 }
 
+/// Where a reference stands.
+struct Place {
+    /// What a finding is about.
+    about: String,
+    /// What its message begins with.
+    key: &'static str,
+}
+
+impl Place {
+    fn of_api(api: &Api, key: &'static str) -> Self {
+        Self {
+            about: format!("API {}", api.id),
+            key,
+        }
+    }
+
+    fn of_gateway(key: &str) -> Self {
+        Self {
+            about: key.to_owned(),
+            key: "",
+        }
+    }
+
+    fn error(&self, said: &str) -> Finding {
+        error(&self.about, format!("{}{said}", self.key))
+    }
+
+    fn warning(&self, said: &str) -> Finding {
+        warning(&self.about, format!("{}{said}", self.key))
+    }
+}
+
 impl Endpoints {
-    /// What an API says of TLS with its proxy, read. What only the certificate store could tell is left out
+    /// What is said of TLS with an API's proxy, read. What only the certificate store could tell is left out
     /// where nobody looks into it, and nothing is connected to.
     ///
     /// # Errors
@@ -54,28 +87,49 @@ impl Endpoints {
         api: &Api,
         findings: &mut Vec<Finding>,
     ) -> Result<HopIdentity, Arc<str>> {
-        let proxy = &api.upstream.proxy;
-        let place = format!("API {}", api.id);
+        let own = &api.upstream.proxy;
+        let config = self.config.clone();
+        // Proxies that definitions name are no business of the gateway's certificate.
+        let by_environment = own.url.is_none() && self.hops.environment_speaks_tls();
+        let shared = by_environment.then_some(&config.upstream.proxy_tls);
         let mut identity = HopIdentity::default();
-        if let Some(reference) = proxy.certificate.as_ref().map(|text| text.reveal()) {
+        let certificate = match (&own.certificate, shared) {
+            (Some(text), _) => Some((
+                text.reveal(),
+                Place::of_api(api, "portcullis.proxy.tls.certificate: "),
+            )),
+            (None, Some(shared)) => Some((
+                shared.certificate.reveal(),
+                Place::of_gateway("portcullis.proxy_tls.certificate"),
+            )),
+            (None, None) => None,
+        };
+        if let Some((reference, place)) = certificate.filter(|(text, _)| !text.is_empty()) {
             self.references.identities.prepare([reference].into_iter());
             let found = self.references.identities.of_reference(reference);
             let looked = found.failure != Some(Failure::StoreClosed);
-            let certificate = usable(&place, "certificate", reference, found, findings);
+            let certificate = usable(&place, reference, found, findings);
             if looked {
                 let certificate = certificate.ok_or("the certificate for it cannot be used")?;
                 identity.certificate = Some(certificate);
             }
         }
-        if !proxy.authorities.is_empty() {
-            let references = proxy.authorities.iter().map(String::as_str);
+        let (references, place) = match (&own.authorities[..], shared) {
+            ([], Some(shared)) => (
+                &shared.authorities[..],
+                Place::of_gateway("portcullis.proxy_tls.ca"),
+            ),
+            (own, _) => (own, Place::of_api(api, "portcullis.proxy.tls.ca: ")),
+        };
+        if !references.is_empty() {
+            let references = references.iter().map(String::as_str);
             self.references.authorities.prepare(references.clone());
             let mut certificates: Vec<X509> = Vec::new();
             let mut looked = true;
             for reference in references {
                 let found = self.references.authorities.of_reference(reference);
                 looked &= found.failure != Some(Failure::StoreClosed);
-                if let Some(listed) = usable(&place, "ca", reference, found, findings) {
+                if let Some(listed) = usable(&place, reference, found, findings) {
                     certificates.extend(listed.as_slice().iter().cloned());
                 }
             }
@@ -87,32 +141,46 @@ impl Endpoints {
         }
         Ok(identity)
     }
+
+    /// What is worth saying of `portcullis.proxy_tls` as a whole.
+    pub(super) fn proxy_tls_remark(&self) -> Option<Finding> {
+        let is_idle =
+            self.config.upstream.proxy_tls.says_something() && !self.hops.environment_speaks_tls();
+        is_idle.then(|| {
+            warning(
+                "portcullis.proxy_tls",
+                "has no effect: no proxy of the environment (HTTP_PROXY, HTTPS_PROXY) has a URL that begins \
+                 with https://"
+                    .to_owned(),
+            )
+        })
+    }
 }
 
-/// Says what is wrong with what a reference leads to, and hands out what can be used.
+/// Says what is wrong with what a reference leads to, once for all APIs that need it, and hands out what can be
+/// used.
 fn usable<C: Content>(
-    place: &str,
-    key: &str,
+    place: &Place,
     reference: &str,
     found: Found<C>,
     findings: &mut Vec<Finding>,
 ) -> Option<Arc<C>> {
-    let key = format!("portcullis.proxy.tls.{key}");
+    let mut say = |finding: Finding| {
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    };
     match found.failure {
-        Some(Failure::Said(failure)) => findings.push(error(place, format!("{key}: {failure}"))),
-        Some(Failure::StoreClosed) => findings.push(warning(
-            place,
-            format!(
-                "{key}: {} is no file, so it is an entry of the certificate store, which is not looked into here",
-                shown(reference)
-            ),
-        )),
+        Some(Failure::Said(failure)) => say(place.error(&failure)),
+        Some(Failure::StoreClosed) => say(place.warning(&format!(
+            "{} is no file, so it is an entry of the certificate store, which is not looked into here",
+            shown(reference)
+        ))),
         // Said once for all of them.
         Some(Failure::StoreAway) | None => {}
     }
     if found.repaired {
-        let said = format!("{key}: inline PEM had lost its line breaks and was repaired");
-        findings.push(warning(place, said));
+        say(place.warning("inline PEM had lost its line breaks and was repaired"));
     }
     found.key
 }

@@ -78,6 +78,11 @@ impl Hops {
         }
     }
 
+    /// Whether one of the environment's proxies is spoken to by TLS.
+    pub(super) fn environment_speaks_tls(&self) -> bool {
+        self.environment.any_by_tls()
+    }
+
     /// The way to a target of an API, which is `identity` to a proxy that speaks TLS. `client` makes the
     /// client side of that TLS.
     ///

@@ -55,6 +55,7 @@ use crate::{
     observe::Registry,
     overrides::Overrides,
     policies::LoadedPolicies,
+    proxy::login::Login,
     snapshot::{HttpService, Port, RunningApi, Service, Snapshot},
 };
 
@@ -138,8 +139,10 @@ pub struct Builder {
     explained: Vec<ExplainedPort>,
     generation: u64,
     policies: LoadedPolicies,
-    /// What verifies the tokens of APIs, which outlives snapshots.
+    /// What judges the tokens of others that APIs take, which outlives snapshots.
     verifiers: HashMap<String, Arc<Verifier>>,
+    /// What APIs prove themselves with to their upstreams, which outlives snapshots.
+    logins: HashMap<String, Arc<Login>>,
     /// Counters of APIs as a whole, which outlive snapshots.
     rates: HashMap<String, Arc<Window>>,
     /// Rules for the error answers of all APIs.
@@ -194,6 +197,7 @@ impl Builder {
             generation: 0,
             policies: LoadedPolicies::default(),
             verifiers: HashMap::new(),
+            logins: HashMap::new(),
             rates: HashMap::new(),
             overrides,
             health: HealthParts::default(),
@@ -249,7 +253,7 @@ impl Builder {
         findings.extend(self.policies.findings.iter().cloned());
         self.certificates.ask_again();
         self.listed.ask_again();
-        self.endpoints.begin();
+        self.endpoints.begin(&mut findings);
         self.health.begin();
         self.crls_everywhere();
         self.control_list = self.control_list(&mut findings)?;
@@ -415,6 +419,7 @@ impl Builder {
         self.listed.forget_unused();
         self.verifiers
             .retain(|owner, _| running.contains_key(owner));
+        self.logins.retain(|owner, _| running.contains_key(owner));
         self.endpoints.end();
         self.lists
             .retain(|owner, _| owner.is_empty() || running.contains_key(owner));

@@ -286,7 +286,7 @@ impl Builder {
     pub(super) fn revocation(&mut self, api: &Api, findings: &mut Vec<Finding>) -> Arc<Revocation> {
         let (own, mode) = (&api.client_crls.lists, api.client_crls.mode);
         let place = format!("API {}", api.id);
-        if api.client_certificates.is_none() && !api.authentication.asks_for_certificates() {
+        if api.client_certificates.is_none() && !api.authentication.regards_certificates() {
             if !own.is_empty() {
                 let said = "client_crls has no effect: the API looks at no client certificates";
                 findings.push(warning(&place, said.to_owned()));

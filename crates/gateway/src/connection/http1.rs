@@ -281,11 +281,17 @@ async fn answer(
                 Err(_) => return After::Drop,
             }
         }
-        Plan::Forward(job) => {
+        Plan::Forward(mut job) => {
             client.quota = job.quota;
             let admission = job.admission(&read.peer);
             let forwarded = {
-                let forward = pin!(proxy::forward(worker, &job, &mut client, record, deadline));
+                let forward = pin!(proxy::forward(
+                    worker,
+                    &mut job,
+                    &mut client,
+                    record,
+                    deadline
+                ));
                 worker.watch.until_revoked(admission, forward).await
             };
             let Ok(forwarded) = forwarded else {

@@ -175,14 +175,14 @@ async fn stream(
             client.answer(&refusal.answer)
         }
         Plan::Control => ask_control(worker, &mut client, &view, peer, &mut record).await,
-        Plan::Forward(job) => {
+        Plan::Forward(mut job) => {
             client.quota = job.quota;
             let deadline = &mut worker.timers.never();
             let admission = job.admission(peer);
             let forwarded = {
                 let forward = pin!(proxy::forward(
                     worker,
-                    &job,
+                    &mut job,
                     &mut client,
                     &mut record,
                     deadline

@@ -336,7 +336,7 @@ impl Case<'_> {
         let Some(list) = &api.clients else {
             let authentication = &api.api.authentication;
             if let (true, Some(chain)) =
-                (authentication.asks_for_certificates(), &self.question.chain)
+                (authentication.regards_certificates(), &self.question.chain)
                 && let Err(barred) = unrevoked(api, chain, self.question.at)
             {
                 let says = format!("refused with 403 `{barred}`: {}", barred.detail());

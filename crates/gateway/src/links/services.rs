@@ -6,6 +6,7 @@ use portcullis_tls::contact::Seen;
 
 use super::{Kind, Place, link::Link, upstreams::apis};
 use crate::{
+    health::Health,
     services::{Service, Services, Target},
     snapshot::{RunningApi, Snapshot},
 };
@@ -14,9 +15,19 @@ use crate::{
 fn calls(api: &RunningApi) -> Vec<(Service, Target)> {
     let hooks = api.events.webhooks();
     let hooks = hooks.filter_map(|hook| Some((Service::Webhooks, Target::of(&hook.address)?)));
-    let keys = api.tokens.iter().flat_map(|tokens| tokens.published());
-    let keys = keys.filter_map(|url| Some((Service::Oauth, Target::of(&url.parse().ok()?)?)));
-    hooks.chain(keys).collect()
+    let judging = api.tokens.iter().flat_map(|tokens| tokens.calls());
+    let providers = judging.chain(api.login.iter().filter_map(|login| login.calls()));
+    let providers =
+        providers.filter_map(|url| Some((Service::Oauth, Target::of(&url.parse().ok()?)?)));
+    hooks.chain(providers).collect()
+}
+
+/// Whom it tests by HTTP, and for which API.
+fn tests(health: &Health) -> impl Iterator<Item = (&str, Target)> {
+    health.tests.iter().filter_map(|test| {
+        let target = Target::of(&test.asked.url().parse().ok()?)?;
+        Some((&*test.api_id, target))
+    })
 }
 
 /// The links of services, used or not.
@@ -27,11 +38,13 @@ pub(super) fn of(services: &Services, snapshot: &Snapshot) -> Vec<Link> {
         .into_iter()
         .map(|(place, seen)| (place, (seen, BTreeSet::new())))
         .collect();
-    for (id, api) in apis(snapshot) {
-        for (service, target) in calls(api) {
-            for place in services.client(service).places_to(&target) {
-                places.entry(place).or_default().1.insert(id.to_owned());
-            }
+    let called = apis(snapshot)
+        .into_iter()
+        .flat_map(|(id, api)| calls(api).into_iter().map(move |call| (id, call)))
+        .chain(tests(&snapshot.health).map(|(id, target)| (id, (Service::Health, target))));
+    for (id, (service, target)) in called {
+        for place in services.client(service).places_to(&target) {
+            places.entry(place).or_default().1.insert(id.to_owned());
         }
     }
     let shown = |(place, (seen, apis)): (Place, (Seen, BTreeSet<String>))| {

@@ -59,6 +59,8 @@ pub enum ResponseFlag {
     NoHealthyUpstreams,
     /// The circuit breaker is open.
     CircuitBreakerOpen,
+    /// There is no access token to show the upstream.
+    NoUpstreamToken,
     /// Anything else: a pin, the common name, a forward proxy, a broken response.
     UpstreamError,
 }
@@ -66,7 +68,7 @@ pub enum ResponseFlag {
 use ResponseFlag as F;
 
 /// Flag, its short text, its detail; in the order of the variants.
-const TABLE: [(ResponseFlag, &str, &str); 27] = [
+const TABLE: [(ResponseFlag, &str, &str); 28] = [
     (F::TlsCertificateExpired, "TLE", "tls_certificate_expired"),
     (F::TlsCertificateInvalid, "TLI", "tls_certificate_invalid"),
     (F::TlsHostnameMismatch, "TLM", "tls_hostname_mismatch"),
@@ -97,6 +99,7 @@ const TABLE: [(ResponseFlag, &str, &str); 27] = [
     (F::UpstreamStatus, "URS", "upstream_response_5xx"),
     (F::NoHealthyUpstreams, "NHU", "no_healthy_upstreams"),
     (F::CircuitBreakerOpen, "CBO", "circuit_breaker_open"),
+    (F::NoUpstreamToken, "UPE", "upstream_token_unavailable"),
     (F::UpstreamError, "UPE", "upstream_error"),
 ];
 

@@ -1,6 +1,6 @@
 //! What a failed upstream means: for the client, for the log, for metrics (outbound sheet 7).
 
-use std::io;
+use std::{io, sync::Arc};
 
 use portcullis_tls::UpstreamTlsFailure;
 
@@ -16,6 +16,8 @@ pub enum Outage {
     Failed(UpstreamError),
     /// It took too long.
     Timeout,
+    /// There is no token to show it, and why; nothing was sent.
+    NoToken(Arc<str>),
 }
 
 /// One row of the table.
@@ -38,6 +40,7 @@ impl Outage {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Timeout => timeout(),
+            Self::NoToken(_) => problem(ResponseFlag::NoUpstreamToken),
             Self::Connect(error) => of_connecting(error),
             Self::Failed(UpstreamError::Transport(source)) => problem(flag_of(source)),
             Self::Failed(UpstreamError::Silent) => problem(ResponseFlag::ConnectionReset),
@@ -49,6 +52,7 @@ impl Outage {
     pub fn hop(&self) -> &'static str {
         match self {
             Self::Connect(ConnectError::Proxy(_)) | Self::Failed(UpstreamError::ByProxy) => "proxy",
+            Self::NoToken(_) => "token endpoint",
             Self::Connect(_) | Self::Failed(_) | Self::Timeout => "upstream",
         }
     }
@@ -132,6 +136,10 @@ impl std::fmt::Display for Outage {
             Self::Connect(error) => error.fmt(f),
             Self::Failed(error) => error.fmt(f),
             Self::Timeout => f.write_str("timeout awaiting response headers"),
+            Self::NoToken(why) => write!(
+                f,
+                "no access token for the upstream could be had from its token endpoint, and nothing is sent without: {why}"
+            ),
         }
     }
 }

@@ -39,8 +39,9 @@ pub struct UpstreamRequest<'a> {
     pub path: &'a str,
     /// Query for the upstream.
     pub query: Option<&'a str>,
-    /// Fields that must not travel on: one that named the version, and those of credentials.
-    pub drop_fields: [Option<&'a str>; 4],
+    /// Fields that must not travel on: one that named the version, those of credentials, and the one in which
+    /// the gateway proves itself.
+    pub drop_fields: [Option<&'a str>; 5],
     /// Cookies that must not.
     pub drop_cookies: [Option<&'a str>; 2],
     /// The protocol switch the client asked for and the gateway allows.
@@ -468,7 +469,7 @@ mod tests {
             forwarder: None,
             path: "/p",
             query: view.query,
-            drop_fields: [None; 4],
+            drop_fields: [None; 5],
             drop_cookies: [None; 2],
             upgrade: None,
             close: false,

@@ -3,6 +3,7 @@
 //! ```text
 //! view     what the client sent, whichever protocol carried it
 //! plan     what to do with it: answer, Control API, or a Job for an upstream
+//! login    what the gateway proves itself with to the upstream in a header field
 //! pool     a connection to the upstream, kept or new (dial), by way of a proxy (hop)
 //! exchange both bodies moved at the pace of the slower side
 //! record   what is counted and logged, written once at the end
@@ -16,6 +17,7 @@ pub mod failure;
 pub mod forward;
 pub mod hop;
 pub mod identity;
+pub mod login;
 pub mod plan;
 pub mod pool;
 pub mod record;
@@ -59,7 +61,7 @@ pub enum Forwarded {
 /// Sends a request to its upstream and the response to the client, where nothing keeps it from there.
 pub async fn forward<C: Client>(
     worker: &Rc<Worker>,
-    job: &Job,
+    job: &mut Job,
     client: &mut C,
     record: &mut Record,
     deadline: &mut Deadline,
@@ -69,7 +71,7 @@ pub async fn forward<C: Client>(
         let answer = Answer::text(503, "all hosts are down\n");
         return Forwarded::Refused(record.kept(job, answer, ResponseFlag::NoHealthyUpstreams));
     }
-    let Some(breaker) = &job.breaker else {
+    let Some(breaker) = job.breaker.clone() else {
         return send(worker, job, client, record, deadline).await;
     };
     let Some(pass) = breaker.admit() else {
@@ -85,7 +87,7 @@ pub async fn forward<C: Client>(
 
 async fn send<C: Client>(
     worker: &Rc<Worker>,
-    job: &Job,
+    job: &mut Job,
     client: &mut C,
     record: &mut Record,
     deadline: &mut Deadline,
@@ -93,8 +95,13 @@ async fn send<C: Client>(
     if let Some(shown) = &job.api.shown {
         shown.note_use();
     }
-    let pool = worker.pool(job.endpoint.id);
     let start = record.start();
+    let shown = match login::log_in(worker, job, start).await {
+        Ok(shown) => shown,
+        Err(outage) => return Forwarded::Refused(record.outage(job, outage)),
+    };
+    let job = &*job;
+    let pool = worker.pool(job.endpoint.id);
     let mut kept = pool.take(&job.endpoint);
     loop {
         let reused = kept.is_some();
@@ -139,6 +146,9 @@ async fn send<C: Client>(
         };
         let failure = match outcome {
             Ok(done) => {
+                if let Some(shown) = shown {
+                    shown.answered(done.status);
+                }
                 record.done(&done);
                 return Forwarded::Answered;
             }

@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc};
 
-use portcullis_apidef::{Authentication, ClientIdentity, Places};
+use portcullis_apidef::{Authentication, Bearer, ClientIdentity, Places};
 use portcullis_policy::{
     Answer as RouteAnswer, Cleaning, VersionDecision, VersionFacts, VersionStrip, clean_path,
     normalize_host,
@@ -18,6 +18,7 @@ use super::{
     answer::{Answer, ErrorStyle},
     exchange::{Bounds, Patience},
     forward::UpstreamRequest,
+    login::Login,
     pool::{Endpoint, Http2Use},
     view::{Peer, RequestView},
 };
@@ -306,6 +307,7 @@ pub fn plan(
             strip.fields[0],
             strip.fields[1],
             strip.fields[2],
+            api.login.as_deref().map(Login::header),
         ],
         drop_cookies: strip.cookies,
         upgrade: view.upgrade.filter(|_| switch),
@@ -413,13 +415,13 @@ impl<'a> Strip<'a> {
         }
         let places = [
             methods.token.as_ref(),
-            methods.jwt.as_ref().map(|jwt| &jwt.places),
+            methods.bearer.as_ref().map(Bearer::places),
         ];
         let of = |name: fn(&Places) -> Option<&str>| places.map(|places| places.and_then(name));
-        let [token, jwt] = of(|places| places.header.as_deref());
+        let [token, bearer] = of(|places| places.header.as_deref());
         let basic = methods.basic.as_ref().map(|basic| basic.header.as_str());
         Self {
-            fields: [token, jwt, basic],
+            fields: [token, bearer, basic],
             queries: of(|places| places.query.as_deref()),
             cookies: of(|places| places.cookie.as_deref()),
         }

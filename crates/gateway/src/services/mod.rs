@@ -57,6 +57,7 @@ use portcullis_store::Certificates;
 pub use bridge::{Bridge, BridgeStream};
 pub use client::{Answer, Client};
 pub(crate) use connect::Target;
+pub use connect::basic;
 pub use dashboard::Dashboard;
 pub use failure::{CallError, WayError};
 

@@ -108,6 +108,12 @@ impl Proxies {
         }
     }
 
+    /// Whether one of them is spoken to by TLS.
+    pub fn any_by_tls(&self) -> bool {
+        let mut all = self.plain.iter().chain(&self.secure);
+        all.any(|proxy| proxy.secure)
+    }
+
     /// The proxy that leads to a target, its host without brackets.
     pub fn choose(&self, secure: bool, host: &str, port: u16) -> Option<&ProxyAddress> {
         let proxy = match secure {

@@ -39,6 +39,7 @@ pub(crate) fn api(id: &str, listen_path: &str) -> Api {
             tls: UpstreamTls::default(),
             proxy: Default::default(),
             skip_down: false,
+            auth: None,
         },
         versioning: None,
         enforce_timeout: None,

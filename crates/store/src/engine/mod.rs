@@ -26,7 +26,7 @@ use tokio::sync::{broadcast, watch};
 pub use self::{
     embedded::{Embedded, Inspection},
     messages::Message,
-    redis::Redis,
+    redis::{Redis, StoredMaterial},
 };
 use crate::StoreError;
 

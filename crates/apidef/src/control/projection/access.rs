@@ -88,19 +88,17 @@ fn authentication(oas: &Value, authentication: &Value, classic: &mut Map<String,
         ("basic", "use_basic_auth", "basic"),
         ("oauth", "use_oauth2", "oauth"),
         ("oauth2", "use_oauth2", "oauth"),
+        ("externalOAuth", "", "externalOAuth"),
         ("token", "use_standard_auth", "authToken"),
     ] {
         let method = &authentication[name];
         if not_disabled(method) {
-            classic.insert(switch.into(), true.into());
+            switch_on(switch, method, classic);
             configs.insert(config.into(), sources(name, method));
         }
     }
     if not_disabled(&authentication["basic"]) {
         classic.insert("basic_auth".into(), passwords(&authentication["basic"]));
-    }
-    if not_disabled(&authentication["externalOAuth"]) {
-        classic.insert("external_oauth".into(), json!({ "enabled": true }));
     }
     let hmac = &authentication["hmac"];
     copy(
@@ -156,17 +154,15 @@ fn schemes(
         let (switch, config) = match kind {
             "http" if basic => ("use_basic_auth", "basic"),
             "http" => ("enable_jwt", "jwt"),
+            "oauth2" if scheme.get("providers").is_some() => ("", "externalOAuth"),
             "oauth2" => ("use_oauth2", "oauth"),
             "openIdConnect" => ("use_openid", "oidc"),
             "apiKey" => ("use_standard_auth", "authToken"),
             _ if scheme.get("signingMethod").is_some() || scheme.get("jwksURIs").is_some() => {
                 ("enable_jwt", "jwt")
             }
-            _ if scheme.get("allowedAuthorizeTypes").is_some()
-                || scheme.get("providers").is_some() =>
-            {
-                ("use_oauth2", "oauth")
-            }
+            _ if scheme.get("providers").is_some() => ("", "externalOAuth"),
+            _ if scheme.get("allowedAuthorizeTypes").is_some() => ("use_oauth2", "oauth"),
             _ => ("use_standard_auth", "authToken"),
         };
         let legacy = scheme["enableClientCertificate"] == true
@@ -182,7 +178,7 @@ fn schemes(
             classic.insert("basic_auth".into(), passwords(scheme));
         }
         if not_disabled(scheme) {
-            classic.insert(switch.into(), true.into());
+            switch_on(switch, scheme, classic);
             configs.insert(config.into(), written);
         }
         if legacy {
@@ -207,6 +203,17 @@ fn schemes(
             classic,
         );
     }
+}
+
+/// Switches a method on; the one without a switch of its own has an object.
+fn switch_on(switch: &str, method: &Value, classic: &mut Map<String, Value>) {
+    match switch {
+        "" => classic.insert(
+            "external_oauth".into(),
+            json!({ "enabled": true, "providers": snake_case(&method["providers"]) }),
+        ),
+        switch => classic.insert(switch.into(), true.into()),
+    };
 }
 
 /// Where the OpenAPI part says that a token stands.
@@ -306,18 +313,22 @@ fn credentials(authentication: &Value, classic: &mut Map<String, Value>) {
         copy(
             basic,
             &[
-                ("enabled", "enabled"),
                 ("username", "username"),
                 ("password", "password"),
                 ("header", "header"),
             ],
             &mut map,
         );
+        map.insert("enabled".into(), not_disabled(basic).into());
         upstream.insert("basic_auth".into(), map.into());
     }
     let oauth = &authentication["oauth"];
     if !oauth.is_null() {
-        upstream.insert("oauth".into(), snake_case(oauth));
+        let mut map = snake_case(oauth);
+        if let Value::Object(map) = &mut map {
+            map.insert("enabled".into(), not_disabled(oauth).into());
+        }
+        upstream.insert("oauth".into(), map);
     }
     classic.insert("upstream_auth".into(), upstream.into());
     let signing = &authentication["requestSigning"];

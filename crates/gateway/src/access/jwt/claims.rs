@@ -53,6 +53,16 @@ impl Claims {
         self.at(path)?.as_str()
     }
 
+    /// Whether a claim is the value true.
+    pub fn says(&self, name: &str) -> bool {
+        self.0.get(name) == Some(&Value::Bool(true))
+    }
+
+    /// Whether a claim is true or false.
+    pub fn is_flag(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(Value::is_boolean)
+    }
+
     /// When the token is good.
     ///
     /// # Errors

@@ -3,14 +3,18 @@
 //! Invariants:
 //! - Tokens of one person have one name in the store, on every node of a fleet and in Tyk: quotas and
 //!   rates hold across tokens.
-//! - A token opens what its policies open and nothing without one.
+//! - A token opens what its policies open and nothing without one, or the one API whose provider vouches for it.
 
 use openssl::{
     hash::{MessageDigest, hash},
     sha::sha256,
 };
-use portcullis_apidef::{Jwt, PolicyClaims, policies::PolicySet};
-use serde_json::Value;
+use portcullis_apidef::{
+    Jwt, PolicyClaims,
+    policies::PolicySet,
+    session::{AccessRight, Session},
+};
+use serde_json::{Value, json};
 
 use super::{claims::Claims, refusal::BearerProblem as Problem};
 
@@ -24,12 +28,98 @@ pub struct Grant {
     pub org: String,
     /// Whose it is.
     pub identity: String,
-    /// Ids of the policies, at least one.
-    pub policies: Vec<String>,
+    /// What it opens.
+    pub opens: Opens,
     /// When it ends, Unix seconds.
     pub until: Option<i64>,
     /// The OAuth client it names; empty for none.
     pub client: String,
+}
+
+/// What a token opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opens {
+    /// What these policies open; at least one.
+    Policies(Vec<String>),
+    /// The API of this id.
+    Api(String),
+}
+
+/// What somebody may do who brings a good access token and has no session in the store, as in Tyk: requests in
+/// so many seconds.
+const RATE: (f64, f64) = (10_000.0, 60.0);
+
+impl Grant {
+    /// The session, before policies are applied: what the store has, with what the token brings.
+    pub(super) fn session(
+        &self,
+        stored: Option<Session>,
+        key: &str,
+        policies: &PolicySet,
+    ) -> Session {
+        match &self.opens {
+            Opens::Policies(brought) => self.by_policies(brought, stored, key, policies),
+            Opens::Api(api) => self.by_provider(api, stored),
+        }
+    }
+
+    fn by_policies(
+        &self,
+        brought: &[String],
+        stored: Option<Session>,
+        key: &str,
+        policies: &PolicySet,
+    ) -> Session {
+        let is_new = stored.is_none();
+        let mut session = stored.unwrap_or_default();
+        session.org_id.clone_from(&self.org);
+        session.alias.clone_from(&self.identity);
+        session.oauth_client_id.clone_from(&self.client);
+        session.apply_policies = brought.to_vec();
+        session.apply_policy_id.clear();
+        session
+            .meta_data
+            .insert("TykJWTSessionID".to_owned(), json!(key));
+        match self.until {
+            Some(until) => session.expires = until,
+            // A token without an end ends as its first policy says.
+            None if is_new => {
+                let first = brought.first().and_then(|id| policies.get(id));
+                let lifetime = first.map_or(0, |policy| policy.key_expires_in);
+                if lifetime > 0 {
+                    session.expires = crate::clients::unix_now().saturating_add(lifetime);
+                }
+            }
+            None => {}
+        }
+        session
+    }
+
+    /// A session that the store has says itself what it opens.
+    fn by_provider(&self, api: &str, stored: Option<Session>) -> Session {
+        let mut session = stored.unwrap_or_else(|| Session {
+            rate: RATE.0,
+            per: RATE.1,
+            quota_max: -1,
+            alias: self.identity.clone(),
+            access_rights: [(
+                api.to_owned(),
+                AccessRight {
+                    api_id: api.to_owned(),
+                    ..AccessRight::default()
+                },
+            )]
+            .into(),
+            ..Session::default()
+        });
+        session.org_id.clone_from(&self.org);
+        if let Some(until) = self.until
+            && (session.expires <= 0 || until < session.expires)
+        {
+            session.expires = until;
+        }
+        session
+    }
 }
 
 /// Whose token it is, by its claims alone.
@@ -37,8 +127,18 @@ pub struct Grant {
 /// # Errors
 /// [`BearerProblem`](Problem) when it does not say.
 pub fn identity<'c>(jwt: &Jwt, claims: &'c Claims) -> Result<&'c str, Problem> {
-    let configured = jwt.identity.iter().map(String::as_str);
-    for name in configured.chain(["sub"]) {
+    named(jwt.identity.iter(), claims)
+}
+
+/// What the first of these claims that is there says, or `sub`.
+///
+/// # Errors
+/// [`BearerProblem`](Problem) when none of them is there, or it is empty.
+pub fn named<'c, 'n>(
+    names: impl Iterator<Item = &'n String>,
+    claims: &'c Claims,
+) -> Result<&'c str, Problem> {
+    for name in names.map(String::as_str).chain(["sub"]) {
         match claims.text(name) {
             Some("") => return Err(Problem::EmptyIdentity),
             Some(text) => return Ok(text),

@@ -13,18 +13,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portcullis_apidef::{
-    policies::PolicySet,
-    session::{SecretText, Session},
-};
+use portcullis_apidef::{Bearer, Jwt, SigningMethod, policies::PolicySet, session::SecretText};
 use portcullis_store::StoreError;
-use serde_json::json;
 
 use super::{
     Keys, Verifier,
     claims::Claims,
     fetch::Fetcher,
-    grant::{self, Grant},
+    grant::{self, Grant, Opens},
+    introspection::Issuers,
     jws::{Jws, JwsError},
     key::{KeyError, VerificationKey, from_base64},
     memory::Verified,
@@ -43,7 +40,8 @@ const STORED: Duration = Duration::from_secs(60);
 /// What the control side knows for all tokens.
 pub struct Judge {
     published: Arc<Published>,
-    ties: Arc<Ties>,
+    pub(super) issuers: Issuers,
+    pub(super) ties: Arc<Ties>,
     stored: Mutex<HashMap<String, (Arc<VerificationKey>, Instant)>>,
 }
 
@@ -58,7 +56,7 @@ pub enum Judged {
 }
 
 /// Why a token is not good.
-enum Unfit {
+pub(super) enum Unfit {
     Refused(Problem),
     Away,
 }
@@ -70,11 +68,15 @@ impl From<Problem> for Unfit {
 }
 
 impl Judge {
-    /// Nothing is known yet; published keys are fetched by the client of identity providers.
+    /// Nothing is known yet; published keys are fetched and issuers asked by the client of identity providers.
     pub fn new(providers: Client) -> Self {
         let ties = Arc::new(Ties::default());
         Self {
-            published: Arc::new(Published::new(Fetcher::new(providers), ties.clone())),
+            published: Arc::new(Published::new(
+                Fetcher::new(providers.clone()),
+                ties.clone(),
+            )),
+            issuers: Issuers::new(providers),
             ties,
             stored: Mutex::default(),
         }
@@ -119,7 +121,11 @@ impl Access {
         token: &str,
         policies: &Arc<PolicySet>,
     ) -> Judged {
-        match self.verified(verifier, token, policies).await {
+        let verified = match &verifier.bearer {
+            Bearer::Jwt(jwt) => self.verified(verifier, jwt, token, policies).await,
+            Bearer::Oauth(oauth) => self.granted(verifier, oauth, token, policies).await,
+        };
+        match verified {
             Ok(verified) => Judged::Good(Arc::new(verified)),
             Err(Unfit::Refused(problem)) => Judged::Refused(problem),
             Err(Unfit::Away) => Judged::Away,
@@ -129,40 +135,32 @@ impl Access {
     async fn verified(
         &self,
         verifier: &Verifier,
+        jwt: &Jwt,
         token: &str,
         policies: &Arc<PolicySet>,
     ) -> Result<Verified, Unfit> {
-        let jws = Jws::parse(token).map_err(|error| match error {
-            JwsError::Algorithm => Problem::Method,
-            error => {
-                tracing::debug!(api_id = verifier.api, "a token is refused: {error}");
-                Problem::Invalid
-            }
-        })?;
-        if jws.algorithm.method() != verifier.jwt.method {
-            return Err(Problem::Method.into());
-        }
+        let jws = verifier.parsed(token, jwt.method)?;
         let now = self.clock.now();
         let (claims, own, tie) = match &verifier.keys {
             Keys::OfEachKey => {
-                let (claims, session) = self.by_own_secret(verifier, &jws, policies).await?;
+                let (claims, session) = self.by_own_secret(verifier, jwt, &jws, policies).await?;
                 (claims, Some(session), None)
             }
-            keys => {
-                let (claims, tie) = self.by_shared_key(verifier, keys, &jws).await?;
+            _ => {
+                let (claims, tie) = self.by_shared_key(verifier, &jws).await?;
                 (claims, None, tie)
             }
         };
-        let validity = claims.validity(&verifier.jwt.clock)?;
+        let validity = claims.validity(&jwt.clock)?;
         validity.at(crate::clients::unix_now())?;
-        let subject = grant::identity_by_key(&verifier.jwt, jws.key_id.as_deref(), &claims);
-        claims.meet(&verifier.jwt.demands, subject.ok())?;
+        let subject = grant::identity_by_key(jwt, jws.key_id.as_deref(), &claims);
+        claims.meet(&jwt.demands, subject.ok())?;
         let certificate = claims.certificate()?;
         let session = match own {
             Some(session) => session,
             None => {
                 let grant = self
-                    .grant(verifier, &claims, validity.until, policies)
+                    .grant(verifier, jwt, &claims, validity.until, policies)
                     .await?;
                 self.session_of(Arc::new(grant), policies).await?
             }
@@ -173,6 +171,7 @@ impl Access {
             at: now,
             validity,
             certificate,
+            ask_at: None,
         })
     }
 
@@ -180,11 +179,12 @@ impl Access {
     async fn by_own_secret(
         &self,
         verifier: &Verifier,
+        jwt: &Jwt,
         jws: &Jws<'_>,
         policies: &Arc<PolicySet>,
     ) -> Result<(Claims, Arc<LiveSession>), Unfit> {
         let claims = Claims::parse(&jws.payload)?;
-        let named = grant::identity_by_key(&verifier.jwt, jws.key_id.as_deref(), &claims)
+        let named = grant::identity_by_key(jwt, jws.key_id.as_deref(), &claims)
             .map_err(|_| Problem::Invalid)?;
         let named = Claim::Token(named.to_owned());
         let session = match self.find(&verifier.org, &named, policies).await {
@@ -192,7 +192,7 @@ impl Access {
             Lookup::Nobody => return Err(Problem::Invalid.into()),
             Lookup::Away => return Err(Unfit::Away),
         };
-        let key = own_key(verifier, &session.stored.jwt_data.secret);
+        let key = own_key(jwt.method, &session.stored.jwt_data.secret);
         match key {
             Ok(key) if key.verifies(jws.algorithm, jws.signed, &jws.signature) => {
                 Ok((claims, session))
@@ -209,17 +209,17 @@ impl Access {
     }
 
     /// The claims of a token that a key of the API has signed, and what it hangs on.
-    async fn by_shared_key(
+    pub(super) async fn by_shared_key(
         &self,
         verifier: &Verifier,
-        keys: &Keys,
         jws: &Jws<'_>,
     ) -> Result<(Claims, Option<Tie>), Unfit> {
         let right = |key: &VerificationKey| key.verifies(jws.algorithm, jws.signed, &jws.signature);
-        let (verified, tie) = match keys {
+        let (verified, tie) = match &verifier.keys {
             Keys::Fixed(key) => (right(key), None),
             Keys::Stored(id) => {
-                let key = self.stored_key(verifier, id).await?;
+                let method = jws.algorithm.method();
+                let key = self.stored_key(verifier, method, id).await?;
                 (right(&key), Some(Tie::Certificate(id.clone())))
             }
             Keys::Published(places) => {
@@ -233,7 +233,7 @@ impl Access {
                     Found::Away => return Err(Problem::KeysAway.into()),
                 }
             }
-            Keys::OfEachKey => (false, None),
+            Keys::OfEachKey | Keys::AtIssuer => (false, None),
         };
         match verified {
             true => Ok((Claims::parse(&jws.payload)?, tie)),
@@ -245,6 +245,7 @@ impl Access {
     async fn stored_key(
         &self,
         verifier: &Verifier,
+        method: SigningMethod,
         id: &str,
     ) -> Result<Arc<VerificationKey>, Unfit> {
         let known = self.tokens.stored().get(id).cloned();
@@ -271,20 +272,20 @@ impl Access {
             }
         };
         match key {
-            Ok(key) if key.method() == verifier.jwt.method => {
+            Ok(key) if key.method() == method => {
                 let key = Arc::new(key);
                 let entry = (key.clone(), Instant::now());
                 self.tokens.stored().insert(id.to_owned(), entry);
                 Ok(key)
             }
             unusable => {
-                let why = unusable.err().unwrap_or_else(|| {
-                    format!("its key is not for {}", super::name(verifier.jwt.method))
-                });
+                let why = unusable
+                    .err()
+                    .unwrap_or_else(|| format!("its key is not for {}", super::name(method)));
                 tracing::error!(
                     api_id = verifier.api,
                     id,
-                    "tokens cannot be verified with the certificate in jwt_source: {why}"
+                    "tokens cannot be verified with the certificate that their source names: {why}"
                 );
                 self.tokens.stored().remove(id);
                 Err(Problem::KeysAway.into())
@@ -296,19 +297,20 @@ impl Access {
     async fn grant(
         &self,
         verifier: &Verifier,
+        jwt: &Jwt,
         claims: &Claims,
         until: Option<i64>,
         policies: &Arc<PolicySet>,
     ) -> Result<Grant, Unfit> {
-        let jwt = &verifier.jwt;
         let rules = &jwt.policies;
         let identity = grant::identity(jwt, claims)?.to_owned();
         let base = match (&rules.client, rules.named.is_empty()) {
             (Some(claim), true) => self.policy_of_client(verifier, claims.text(claim)).await?,
             _ => grant::base(rules, claims),
         };
+        let brought = grant::policies(rules, base, claims, &verifier.org, policies)?;
         Ok(Grant {
-            policies: grant::policies(rules, base, claims, &verifier.org, policies)?,
+            opens: Opens::Policies(brought),
             org: verifier.org.clone(),
             client: grant::client(jwt, claims),
             identity,
@@ -334,7 +336,7 @@ impl Access {
     }
 
     /// The session in force of whoever was granted something.
-    async fn session_of(
+    pub(super) async fn session_of(
         &self,
         grant: Arc<Grant>,
         policies: &Arc<PolicySet>,
@@ -387,39 +389,31 @@ impl Access {
     }
 }
 
-impl Grant {
-    /// The session, before policies are applied: what the store has, with what the token brings.
-    fn session(&self, stored: Option<Session>, key: &str, policies: &PolicySet) -> Session {
-        let is_new = stored.is_none();
-        let mut session = stored.unwrap_or_default();
-        session.org_id.clone_from(&self.org);
-        session.alias.clone_from(&self.identity);
-        session.oauth_client_id.clone_from(&self.client);
-        session.apply_policies.clone_from(&self.policies);
-        session.apply_policy_id.clear();
-        session
-            .meta_data
-            .insert("TykJWTSessionID".to_owned(), json!(key));
-        match self.until {
-            Some(until) => session.expires = until,
-            // A token without an end ends as its first policy says.
-            None if is_new => {
-                let first = self.policies.first().and_then(|id| policies.get(id));
-                let lifetime = first.map_or(0, |policy| policy.key_expires_in);
-                if lifetime > 0 {
-                    session.expires = crate::clients::unix_now().saturating_add(lifetime);
-                }
+impl Verifier {
+    /// A token taken apart that is signed by an algorithm of this family.
+    pub(super) fn parsed<'t>(
+        &self,
+        token: &'t str,
+        method: SigningMethod,
+    ) -> Result<Jws<'t>, Problem> {
+        let jws = Jws::parse(token).map_err(|error| match error {
+            JwsError::Algorithm => Problem::Method,
+            error => {
+                tracing::debug!(api_id = self.api, "a token is refused: {error}");
+                Problem::Invalid
             }
-            None => {}
+        })?;
+        match jws.algorithm.method() == method {
+            true => Ok(jws),
+            false => Err(Problem::Method),
         }
-        session
     }
 }
 
 /// The key in the secret of a key of the store: a secret for HMAC, PEM for the others, in Base64 or not.
-fn own_key(verifier: &Verifier, secret: &SecretText) -> Result<VerificationKey, KeyError> {
+fn own_key(method: SigningMethod, secret: &SecretText) -> Result<VerificationKey, KeyError> {
     let text = secret.reveal();
-    if verifier.jwt.method == portcullis_apidef::SigningMethod::Hmac {
+    if method == SigningMethod::Hmac {
         return VerificationKey::secret(text.as_bytes().to_vec());
     }
     match text.contains("-----BEGIN ") {

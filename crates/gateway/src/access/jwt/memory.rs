@@ -3,6 +3,7 @@
 //! Invariants:
 //! - A token is known to the API it was verified for, as its definition was then.
 //! - Tokens themselves are not kept, only their SHA-256.
+//! - What an issuer said of a token is used no longer than it may be, whoever is away.
 //! - The number of entries is bounded.
 
 use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
@@ -28,7 +29,7 @@ pub struct Memory(RefCell<HashMap<Known, Arc<Verified>>>);
 /// A token and who verified it.
 type Known = (u64, [u8; 32]);
 
-/// A token whose signature is right, and what it stands for.
+/// A token that is good, and what it stands for.
 pub struct Verified {
     /// Whose it is and what it opens.
     pub session: Arc<LiveSession>,
@@ -38,6 +39,8 @@ pub struct Verified {
     pub validity: Validity,
     /// The certificate it is bound to.
     pub certificate: Option<Fingerprint>,
+    /// From then on its issuer has to be asked again; `None` for tokens that are good by a signature.
+    pub ask_at: Option<Millis>,
 }
 
 /// What is known of a token.
@@ -51,6 +54,11 @@ pub enum Remembered {
 }
 
 impl Verified {
+    /// Whether nothing is known any more until its issuer is asked.
+    fn is_over(&self, now: Millis) -> bool {
+        self.ask_at.is_some_and(|at| now >= at)
+    }
+
     /// Whether the token may be used now, by whoever presented this certificate.
     ///
     /// # Errors
@@ -88,6 +96,7 @@ impl Memory {
         let age = now.since(verified.at);
         let fresh = terms.fresh(session).min(AGAIN);
         if session.is_stale()
+            || verified.is_over(now)
             || !Arc::ptr_eq(&session.policies, policies)
             || age >= fresh + terms.grace
         {
@@ -108,6 +117,9 @@ impl Memory {
         now: Millis,
         terms: Terms,
     ) {
+        if verified.is_over(now) {
+            return;
+        }
         if self.0.borrow().len() >= MOST {
             self.sweep(now, terms);
             let mut entries = self.0.borrow_mut();
@@ -125,7 +137,9 @@ impl Memory {
         let mut entries = self.0.borrow_mut();
         entries.retain(|_, verified| {
             let fresh = terms.fresh(&verified.session).min(AGAIN);
-            !verified.session.is_stale() && now.since(verified.at) < fresh + terms.grace
+            !verified.session.is_stale()
+                && !verified.is_over(now)
+                && now.since(verified.at) < fresh + terms.grace
         });
         if entries.capacity() > 2 * entries.len() + 1024 {
             entries.shrink_to_fit();

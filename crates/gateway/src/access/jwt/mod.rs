@@ -1,4 +1,5 @@
-//! JSON Web Tokens: who calls, by what a provider of identities has signed.
+//! Tokens that somebody else has issued: who calls, by what a provider of identities has signed, or says when it
+//! is asked.
 //!
 //! ```text
 //! memory     what this worker knows of tokens it has met; times and certificates, at every request
@@ -13,7 +14,8 @@
 //!
 //! A worker that meets a token for the first time hands it over and the request waits, as with every key.
 //! The control side has the keys (fetching them where it must), verifies, reads what the store says of
-//! whoever the token belongs to, and applies the policies. What comes of it is remembered by the
+//! whoever the token belongs to, and applies the policies. Where no signature says whether a token is good, its
+//! issuer is asked. What comes of it is remembered by the
 //! worker under the SHA-256 of the token, so a token that comes again costs no signature.
 //!
 //! Invariants:
@@ -21,24 +23,30 @@
 //! - What a token is bound to (RFC 8705) and its times are checked at every request.
 //! - A token is verified anew after a minute at the latest, and at once when its key, the certificate or the
 //!   key set that vouched for it changes, as far as signals tell.
-//! - Keys that cannot be had refuse the token: 403, and the log says why.
+//! - Keys that cannot be had and issuers that cannot be asked refuse the token, and the log says why.
+//! - What an issuer said of a token counts for the time that is configured and not a moment longer.
 //! - No token and no secret is logged.
 
+mod access;
 mod claims;
 mod fetch;
 mod grant;
+mod introspection;
 mod judge;
 mod jwk;
 mod jws;
 mod key;
 mod memory;
+mod offline;
 mod published;
 mod refusal;
 mod ties;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use portcullis_apidef::{Api, Jwt, JwtKeys, KeySetUrl, SigningMethod, is_url};
+use portcullis_apidef::{
+    Api, Bearer, Introspection, JwtKeys, KeySetUrl, SigningMethod, TokenJudge, is_url,
+};
 use portcullis_pki::Reference;
 
 use self::key::{VerificationKey, from_base64};
@@ -46,19 +54,20 @@ pub use self::{
     grant::Grant,
     judge::{Judge, Judged},
     memory::{Memory, Remembered, Verified},
+    offline::signed_claims,
     refusal::BearerProblem,
 };
 
 /// Bytes of a secret below which it can be guessed (RFC 7518, section 3.2).
 const SHORT_SECRET: usize = 32;
 
-/// What verifies the tokens of an API. The same value from one snapshot to the next as long as the definition
+/// What judges the tokens of an API. The same value from one snapshot to the next as long as the definition
 /// says the same.
 pub struct Verifier {
     /// Tells it from every other one of this process.
     number: u64,
     /// What the definition says.
-    jwt: Jwt,
+    bearer: Bearer,
     org: String,
     api: String,
     keys: Keys,
@@ -74,6 +83,8 @@ enum Keys {
     Stored(String),
     /// The secret of the key that a token names.
     OfEachKey,
+    /// Nowhere: whoever issued a token is asked.
+    AtIssuer,
 }
 
 impl Verifier {
@@ -81,17 +92,27 @@ impl Verifier {
     ///
     /// # Errors
     /// Why its tokens cannot be verified.
-    pub fn of(api: &Api, jwt: &Jwt) -> Result<Self, String> {
+    pub fn of(api: &Api, bearer: &Bearer) -> Result<Self, String> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
-        let keys = match &jwt.keys {
-            JwtKeys::Published(places) => Keys::Published(places.clone()),
-            JwtKeys::OfEachKey => Keys::OfEachKey,
-            JwtKeys::Source(source) => Keys::of(source.reveal().trim(), jwt.method)
-                .map_err(|why| format!("jwt_source cannot be used: {why}"))?,
+        let signed = match bearer {
+            Bearer::Jwt(jwt) => Some((&jwt.keys, jwt.method, "jwt_source")),
+            Bearer::Oauth(oauth) => match &oauth.judged {
+                TokenJudge::Signature(signed) => Some((&signed.keys, signed.method, "its source")),
+                TokenJudge::Issuer(_) => None,
+            },
+        };
+        let keys = match signed {
+            None => Keys::AtIssuer,
+            Some((JwtKeys::Published(places), ..)) => Keys::Published(places.clone()),
+            Some((JwtKeys::OfEachKey, ..)) => Keys::OfEachKey,
+            Some((JwtKeys::Source(source), method, key)) => {
+                Keys::of(source.reveal().trim(), method)
+                    .map_err(|why| format!("{key} cannot be used: {why}"))?
+            }
         };
         Ok(Self {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
-            jwt: jwt.clone(),
+            bearer: bearer.clone(),
             org: api.org_id.clone(),
             api: api.id.clone(),
             keys,
@@ -106,23 +127,40 @@ impl Verifier {
         let length = key.secret_length();
         (1..SHORT_SECRET).contains(&length).then(|| {
             format!(
-                "the secret in jwt_source has {length} bytes and can be guessed; use 32 random bytes or more"
+                "the secret that tokens are signed with has {length} bytes and can be guessed; use 32 random bytes or more"
             )
         })
     }
 
-    /// The URLs at which keys are published that are used.
-    pub fn published(&self) -> impl Iterator<Item = &str> {
+    /// The URLs that are called to judge tokens; they may hold passwords.
+    pub fn calls(&self) -> impl Iterator<Item = &str> {
         let places = match &self.keys {
             Keys::Published(places) => &places[..],
-            Keys::Fixed(_) | Keys::Stored(_) | Keys::OfEachKey => &[],
+            Keys::Fixed(_) | Keys::Stored(_) | Keys::OfEachKey | Keys::AtIssuer => &[],
         };
-        places.iter().map(|place| place.url.as_str())
+        let places = places.iter().map(|place| place.url.as_str());
+        places.chain(self.issuer().map(|issuer| issuer.url.reveal()))
+    }
+
+    /// Whom to ask about tokens, where somebody is asked.
+    fn issuer(&self) -> Option<&Introspection> {
+        match &self.bearer {
+            Bearer::Oauth(oauth) => match &oauth.judged {
+                TokenJudge::Issuer(issuer) => Some(issuer),
+                TokenJudge::Signature(_) => None,
+            },
+            Bearer::Jwt(_) => None,
+        }
+    }
+
+    /// Whether its tokens are access tokens of an OAuth provider.
+    pub fn is_of_oauth(&self) -> bool {
+        matches!(self.bearer, Bearer::Oauth(_))
     }
 
     /// Whether another definition of the same API asks for the same.
-    pub fn is_of(&self, api: &Api, jwt: &Jwt) -> bool {
-        self.jwt == *jwt && self.org == api.org_id && self.api == api.id
+    pub fn is_of(&self, api: &Api, bearer: &Bearer) -> bool {
+        self.bearer == *bearer && self.org == api.org_id && self.api == api.id
     }
 }
 

@@ -239,7 +239,7 @@ impl State {
 }
 
 /// A URL as logs may show it: no user, no query.
-fn shown(url: &str) -> &str {
+pub(super) fn shown(url: &str) -> &str {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     let start = url[..end].find("://").map_or(0, |at| at + 3);
     let authority = url[start..end].find('/').map_or(end, |at| start + at);

@@ -1,4 +1,5 @@
-//! Why a token is refused, and what its sender is told: the words of Tyk where it has some.
+//! Why a token is refused, and what its sender is told: the words of Tyk where it has some. It has others for
+//! access tokens of OAuth providers.
 
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,10 @@ pub enum BearerProblem {
     NoScope,
     /// Its policies cannot be applied.
     Unappliable,
+    /// Whoever issued it says that it is not good, or not any more.
+    Inactive,
+    /// Whoever issued it cannot be asked.
+    IssuerAway,
     /// It is bound to something that cannot be verified here.
     Binding,
     /// It is bound to a certificate that its sender did not present.
@@ -61,7 +66,12 @@ impl BearerProblem {
             | Self::UnknownPolicy
             | Self::NoScope
             | Self::Unappliable => "TCV",
-            Self::Invalid | Self::Method | Self::KeysAway | Self::Binding => "TKI",
+            Self::Invalid
+            | Self::Method
+            | Self::KeysAway
+            | Self::Inactive
+            | Self::IssuerAway
+            | Self::Binding => "TKI",
             Self::Certificate => "CMM",
         }
     }
@@ -69,7 +79,9 @@ impl BearerProblem {
     /// Status and text of the answer.
     pub fn told(self) -> (u16, &'static str) {
         match self {
-            Self::Invalid | Self::KeysAway => (403, "Key not authorized"),
+            Self::Invalid | Self::KeysAway | Self::Inactive | Self::IssuerAway => {
+                (403, "Key not authorized")
+            }
             Self::Method => (403, "Key not authorized: Unexpected signing method"),
             Self::Expired => (401, "Key not authorized: token has expired"),
             Self::Issued => (401, "Key not authorized: token used before issued"),
@@ -108,10 +120,16 @@ impl BearerProblem {
         }
     }
 
-    /// The error code of RFC 6750, section 3.1, where the answer names one.
-    pub fn challenge(self) -> Option<&'static str> {
-        let (status, _) = self.told();
-        (status == 401).then_some("Bearer error=\"invalid_token\"")
+    /// Status and text of the answer about an access token of an OAuth provider.
+    pub fn told_of_access(self) -> (u16, &'static str) {
+        match self {
+            Self::Invalid | Self::Method | Self::Inactive => (401, "access token is not valid"),
+            problem => match problem.told() {
+                // What is wrong with the token itself is said as of any token.
+                told @ (401, _) => told,
+                _ => (500, "error happened during the access token validation"),
+            },
+        }
     }
 }
 
@@ -135,6 +153,8 @@ impl std::fmt::Display for BearerProblem {
             Self::UnknownPolicy => "the token brings a policy that does not exist here",
             Self::NoScope => "no scope of the token stands for a policy",
             Self::Unappliable => "the token's policies cannot be applied",
+            Self::Inactive => "whoever issued the token says that it is not good, or not any more",
+            Self::IssuerAway => "whoever issued the token cannot be asked whether it is good",
             Self::Binding => "the token is bound to a key by a method that is not known here (cnf)",
             Self::Certificate => {
                 "the token is bound to a client certificate that was not presented (cnf.x5t#S256)"

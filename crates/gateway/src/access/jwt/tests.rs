@@ -7,7 +7,7 @@ use openssl::{
     pkey::PKey,
     rsa::Rsa,
 };
-use portcullis_apidef::{Authentication, parse_classic};
+use portcullis_apidef::{Jwt, parse_classic};
 use serde_json::{Value, json};
 
 use super::{
@@ -36,6 +36,7 @@ fn stands_for(source: &str, method: SigningMethod) -> String {
         Ok(Keys::Fixed(key)) => name(key.method()).to_owned(),
         Ok(Keys::Stored(id)) => id,
         Ok(Keys::OfEachKey) => "each key's".to_owned(),
+        Ok(Keys::AtIssuer) => "nowhere".to_owned(),
         Err(why) => why,
     }
 }
@@ -99,10 +100,8 @@ fn definition(more: impl Into<Value>) -> Jwt {
     }
     let parsed = parse_classic(value.to_string().as_bytes()).expect("a definition");
     assert!(parsed.api.protections.is_empty());
-    match parsed.api.authentication {
-        Authentication::Required(methods) => *methods.jwt.expect("it takes tokens"),
-        Authentication::Keyless => panic!("it takes tokens"),
-    }
+    let jwt = parsed.api.authentication.jwt().cloned();
+    jwt.expect("it takes tokens")
 }
 
 #[test]
@@ -130,7 +129,7 @@ fn a_secret_that_can_be_guessed_is_advised_against() {
         let keys = Keys::of(encode_block(secret).as_str(), jwt.method).expect("a secret");
         let verifier = Verifier {
             number: 0,
-            jwt,
+            bearer: Bearer::Jwt(Box::new(jwt)),
             org: String::new(),
             api: String::new(),
             keys,

@@ -1,8 +1,9 @@
-//! Keeps the link to a Redis: notices that it is away or back, and that TLS files have changed.
+//! Keeps the link to a Redis: notices that it is away or back, and that TLS files and entries have changed.
 //!
 //! Invariants:
 //! - A store that is away is looked for without end, with growing pauses; its return makes a new link.
 //! - New files replace the link only once a connection with them serves; until then the old one stays.
+//! - Entries of the certificate store that are gone, or that cannot be used, end the link.
 //! - Every change is logged once.
 
 use std::{
@@ -13,7 +14,13 @@ use std::{
 use portcullis_pki::file::FileStamp;
 use portcullis_tls::contact::Session;
 
-use super::{Inner, link::Link, material, probe, reason};
+use super::{
+    Inner,
+    link::Link,
+    material::{self, Material},
+    probe, reason,
+    stored::{Chosen, Entries},
+};
 use crate::{Health, StoreError};
 
 /// Time between two looks at a store that answers.
@@ -27,20 +34,32 @@ const FILES_AGAIN: Duration = Duration::from_secs(10);
 
 pub(super) struct Keeper {
     store: Weak<Inner>,
-    /// How the files looked last time; those in use are in the material.
-    seen: Vec<Option<FileStamp>>,
-    /// How they looked when they could not be used.
-    refused: Option<Vec<Option<FileStamp>>>,
+    /// How everything looked last time; what is in use is in the material.
+    seen: Sources,
+    /// How it looked when it could not be used.
+    refused: Option<Sources>,
     /// New files are in the material but not in the link.
     pending: Option<tokio::time::Instant>,
     pause: Duration,
+}
+
+/// What connections are made of, as it looks.
+#[derive(Clone, PartialEq)]
+struct Sources {
+    /// `None` for a file that cannot be looked at.
+    files: Vec<Option<FileStamp>>,
+    /// `None` while the certificate store was not heard of.
+    entries: Option<Entries>,
 }
 
 impl Keeper {
     pub(super) fn of(store: &Arc<Inner>) -> Self {
         Self {
             store: Arc::downgrade(store),
-            seen: stamps(store),
+            seen: Sources {
+                files: stamps(store),
+                entries: store.stored.is_none().then(Vec::new),
+            },
             refused: None,
             pending: None,
             pause: PAUSES.0,
@@ -53,7 +72,7 @@ impl Keeper {
             let Some(store) = self.store.upgrade() else {
                 return;
             };
-            self.follow_files(&store).await;
+            self.follow(&store).await;
             let up = self.look(&store).await;
             let wait = if up {
                 self.pause = PAUSES.0;
@@ -106,23 +125,16 @@ impl Keeper {
 
     /// Makes a new link and puts it in the place of the one before.
     async fn renew(&mut self, store: &Arc<Inner>) -> Result<(), String> {
-        let material = store.material.load_full();
-        let looking = (store.clone(), material.clone());
+        let connector = store.material.load().connector()?;
+        let looking = (store.clone(), connector.clone());
         let looked = tokio::task::spawn_blocking(move || {
-            let (store, material) = looking;
-            probe::look(
-                &store.config,
-                material.as_ref().as_ref().map(|m| &m.connector),
-            )
+            let (store, connector) = looking;
+            probe::look(&store.config, connector.as_ref())
         });
         let peer = looked
             .await
             .unwrap_or_else(|error| Err(error.to_string()))?;
-        let connector = material
-            .as_ref()
-            .as_ref()
-            .map(|material| &material.connector);
-        let link = Link::open(&store.config, connector)
+        let link = Link::open(&store.config, connector.as_ref())
             .await
             .map_err(|error| reason::of_way(&error))?;
         self.pending = None;
@@ -139,29 +151,44 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes up files that have changed, and changed no more since the last look.
-    async fn follow_files(&mut self, store: &Arc<Inner>) {
+    /// Takes up files and entries that have changed, and changed no more since the last look.
+    async fn follow(&mut self, store: &Arc<Inner>) {
         let asked = store.clone();
-        let Ok(stamps) = tokio::task::spawn_blocking(move || stamps(&asked)).await else {
+        let Ok(files) = tokio::task::spawn_blocking(move || stamps(&asked)).await else {
             return;
         };
-        let settled = stamps == self.seen;
-        self.seen.clone_from(&stamps);
-        let in_use = store.material.load();
-        let current = in_use.as_ref().as_ref().is_none_or(|material| {
-            material
-                .stamps
-                .iter()
-                .map(Some)
-                .eq(stamps.iter().map(Option::as_ref))
-        });
-        drop(in_use);
-        if current || !settled || self.refused.as_ref() == Some(&stamps) {
+        let entries = match &store.stored {
+            None => Some(Vec::new()),
+            // What it said last counts while it is away.
+            Some(stored) => match stored.read().await {
+                Ok(entries) => Some(entries),
+                Err(_) => self.seen.entries.clone(),
+            },
+        };
+        let sources = Sources { files, entries };
+        let settled = sources == self.seen;
+        self.seen.clone_from(&sources);
+        let current = sources.are_of(&store.material.load());
+        if current || !settled || self.refused.as_ref() == Some(&sources) {
             return self.try_pending(store).await;
         }
+        let Some(entries) = sources.entries.clone() else {
+            return self.try_pending(store).await;
+        };
+        let chosen = match &store.stored {
+            None => Chosen::default(),
+            Some(stored) => match stored.choose(&entries) {
+                Ok(chosen) => chosen,
+                Err(why) => {
+                    self.refused = Some(sources);
+                    return store.give_up(&why);
+                }
+            },
+        };
         let asked = store.clone();
-        let loading =
-            tokio::task::spawn_blocking(move || material::load(&asked.config, asked.block));
+        let loading = tokio::task::spawn_blocking(move || {
+            material::load(&asked.config, asked.block, entries, chosen)
+        });
         match loading.await {
             Ok(Ok(material)) => {
                 self.refused = None;
@@ -169,7 +196,7 @@ impl Keeper {
                 self.pending = Some(tokio::time::Instant::now());
             }
             Ok(Err(error)) => {
-                self.refused = Some(stamps);
+                self.refused = Some(sources);
                 tracing::error!(
                     %error,
                     "the files for connections to the store have changed and cannot be used; those from \
@@ -209,6 +236,20 @@ impl Keeper {
     }
 }
 
+impl Sources {
+    /// Whether the material was made of these.
+    fn are_of(&self, material: &Material) -> bool {
+        match material {
+            Material::Clear => true,
+            Material::Missing(_) => false,
+            Material::Tls(tls) => {
+                let files = self.files.iter().map(Option::as_ref);
+                tls.stamps.iter().map(Some).eq(files) && self.entries.as_ref() == Some(&tls.entries)
+            }
+        }
+    }
+}
+
 /// How the files look; `None` for one that cannot be looked at.
 fn stamps(store: &Inner) -> Vec<Option<FileStamp>> {
     material::files(&store.config)
@@ -235,6 +276,17 @@ impl Inner {
                 "the store is away; it is looked for until it is back"
             );
         }
+    }
+
+    /// There is nothing to connect with any more, and what stands was made with what is gone.
+    fn give_up(&self, why: &str) {
+        self.material
+            .store(Arc::new(Material::Missing(why.to_owned())));
+        if let Some(before) = self.link.swap(None) {
+            let grace = self.config.timeout;
+            tokio::spawn(async move { before.retire(grace).await });
+        }
+        self.set_down(why);
     }
 
     fn replace_link(self: &Arc<Self>, link: Link) {

@@ -9,28 +9,72 @@ use std::{
 };
 
 use native_tls::{Certificate, Identity, Protocol, TlsConnector};
-use openssl::x509::X509;
+use openssl::{
+    pkey::{PKey, Private},
+    x509::X509,
+};
 use portcullis_config::Redis as Config;
 use portcullis_pki::{file::FileStamp, load_pair, pem::Bundle};
 
+use super::stored::{Chosen, Entries};
 use crate::StoreError;
 
-/// TLS settings whose files have been read.
-pub(super) struct Material {
+/// What connections are made with.
+pub(super) enum Material {
+    /// Without TLS.
+    Clear,
+    /// With TLS.
+    Tls(Tls),
+    /// Nothing can be connected to, and why.
+    Missing(String),
+}
+
+/// TLS settings whose files and entries have been read.
+pub(super) struct Tls {
     /// Makes TLS connections.
     pub(super) connector: TlsConnector,
     /// The files it was made of, as they were.
     pub(super) stamps: Vec<FileStamp>,
+    /// The entries of the certificate store it was made of, as they were.
+    pub(super) entries: Entries,
     /// The client's certificate, in DER.
     pub(super) own: Option<Arc<[u8]>>,
     /// How many authorities take the place of the system's.
     pub(super) authorities: Option<usize>,
 }
 
-/// Reads what the settings in `block` name; `None` without TLS.
-pub(super) fn load(config: &Config, block: &str) -> Result<Option<Material>, StoreError> {
+impl Material {
+    /// What TLS connections are made with, where there are some.
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Tls(tls) => Some(tls),
+            Self::Clear | Self::Missing(_) => None,
+        }
+    }
+
+    /// What makes TLS connections; `None` for connections without TLS.
+    ///
+    /// # Errors
+    /// Why there can be no connection.
+    pub(super) fn connector(&self) -> Result<Option<TlsConnector>, String> {
+        match self {
+            Self::Clear => Ok(None),
+            Self::Tls(tls) => Ok(Some(tls.connector.clone())),
+            Self::Missing(why) => Err(why.clone()),
+        }
+    }
+}
+
+/// Reads what the settings in `block` name, and takes what the entries of the certificate store hold, in their
+/// place where they are named.
+pub(super) fn load(
+    config: &Config,
+    block: &str,
+    entries: Entries,
+    chosen: Chosen,
+) -> Result<Material, StoreError> {
     if !config.use_ssl {
-        return Ok(None);
+        return Ok(Material::Clear);
     }
     let (min, max) = versions(config, block)?;
     let mut builder = TlsConnector::builder();
@@ -41,7 +85,13 @@ pub(super) fn load(config: &Config, block: &str) -> Result<Option<Material>, Sto
         .danger_accept_invalid_hostnames(config.ssl_insecure_skip_verify);
     let mut stamps = Vec::new();
     let (mut own, mut trusted) = (None, None);
-    if let Some(path) = &config.ca_file {
+    if let Some(named) = chosen.authorities {
+        trusted = Some(named.len());
+        for authority in native(&named).map_err(|reason| setup(block, &reason))? {
+            builder.add_root_certificate(authority);
+        }
+        builder.disable_built_in_roots(true);
+    } else if let Some(path) = &config.ca_file {
         let unusable = |reason: String| unusable(block, "ca_file", path, &reason);
         stamps.push(FileStamp::of(path).map_err(|error| unusable(error.to_string()))?);
         let named = authorities(path).map_err(unusable)?;
@@ -51,39 +101,72 @@ pub(super) fn load(config: &Config, block: &str) -> Result<Option<Material>, Sto
         }
         builder.disable_built_in_roots(true);
     }
-    if let Some((certificate, key)) = pair_paths(config, block)? {
+    if let Some((certificates, key)) = chosen.pair {
+        let identity = identity(&certificates, &key).map_err(|reason| setup(block, &reason))?;
+        builder.identity(identity);
+        let leaf = certificates.first().map(|leaf| leaf.to_der()).transpose();
+        own = leaf
+            .map_err(|error| setup(block, &error.to_string()))?
+            .map(Arc::from);
+    } else if let Some((certificate, key)) = pair_paths(config, block)? {
         let unusable = |reason: String| unusable(block, "cert_file", certificate, &reason);
         let loaded =
             load_pair(certificate, key, None).map_err(|error| unusable(error.to_string()))?;
-        let mut chain = Vec::new();
-        for der in loaded.pair.chain() {
-            let pem = X509::from_der(der).and_then(|certificate| certificate.to_pem());
-            chain.extend(pem.map_err(|error| unusable(error.to_string()))?);
-        }
+        let chain: Result<Vec<X509>, _> = loaded
+            .pair
+            .chain()
+            .iter()
+            .map(|der| X509::from_der(der))
+            .collect();
+        let chain = chain.map_err(|error| unusable(error.to_string()))?;
         let key = loaded
             .pair
             .key()
-            .and_then(|key| key.private_key_to_pem_pkcs8())
             .map_err(|error| unusable(error.to_string()))?;
-        let identity =
-            Identity::from_pkcs8(&chain, &key).map_err(|error| unusable(error.to_string()))?;
-        builder.identity(identity);
+        builder.identity(identity(&chain, &key).map_err(unusable)?);
         own = loaded.pair.chain().first().cloned();
         stamps.extend(loaded.stamps);
     }
-    let connector = builder.build().map_err(|error| StoreError::Settings {
-        key: format!("{block}.use_ssl"),
-        reason: format!("TLS cannot be set up: {error}"),
-    })?;
-    Ok(Some(Material {
+    let connector = builder
+        .build()
+        .map_err(|error| setup(block, &error.to_string()))?;
+    Ok(Material::Tls(Tls {
         connector,
         stamps,
+        entries,
         own,
         authorities: trusted,
     }))
 }
 
-/// The files a connection depends on, in the order of [`Material::stamps`].
+fn setup(block: &str, reason: &str) -> StoreError {
+    StoreError::Settings {
+        key: format!("{block}.use_ssl"),
+        reason: format!("TLS cannot be set up: {reason}"),
+    }
+}
+
+/// A pair as connections take it.
+fn identity(chain: &[X509], key: &PKey<Private>) -> Result<Identity, String> {
+    let told = |error: openssl::error::ErrorStack| error.to_string();
+    let mut pem = Vec::new();
+    for certificate in chain {
+        pem.extend(certificate.to_pem().map_err(told)?);
+    }
+    let key = key.private_key_to_pem_pkcs8().map_err(told)?;
+    Identity::from_pkcs8(&pem, &key).map_err(|error| error.to_string())
+}
+
+/// Authorities as connections take them.
+fn native(certificates: &[X509]) -> Result<Vec<Certificate>, String> {
+    let converted = certificates.iter().map(|certificate| {
+        let der = certificate.to_der().map_err(|error| error.to_string())?;
+        Certificate::from_der(&der).map_err(|error| error.to_string())
+    });
+    converted.collect()
+}
+
+/// The files a connection depends on, in the order of [`Tls::stamps`].
 pub(super) fn files(config: &Config) -> Vec<&PathBuf> {
     let files = [&config.ca_file, &config.cert_file, &config.key_file];
     if config.use_ssl {
@@ -119,14 +202,7 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
     if bundle.certificates.is_empty() {
         return Err("failed to add CA certificate: the file holds none".to_owned());
     }
-    bundle
-        .certificates
-        .iter()
-        .map(|certificate| {
-            let der = certificate.to_der().map_err(|error| error.to_string())?;
-            Certificate::from_der(&der).map_err(|error| error.to_string())
-        })
-        .collect()
+    native(&bundle.certificates)
 }
 
 fn unusable(block: &str, name: &str, path: &Path, reason: &str) -> StoreError {

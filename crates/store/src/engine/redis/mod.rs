@@ -1,7 +1,7 @@
 //! The Redis engine: one server, a primary behind Sentinel, or a Cluster; shared with a Tyk fleet.
 //!
 //! ```text
-//! material  TLS files and versions
+//! material  TLS files and versions      stored  entries of the certificate store in their place
 //! link      connections made with them
 //! keeper    notices that the store is away or back, that files changed; replaces the link
 //! probe     why a connection does not come about
@@ -21,6 +21,7 @@ mod probe;
 mod reason;
 mod script;
 mod slide;
+mod stored;
 
 use std::{
     sync::{Arc, LazyLock, atomic::AtomicBool},
@@ -40,7 +41,8 @@ use portcullis_config::Redis as Config;
 use portcullis_tls::Contact;
 use tokio::sync::{Notify, broadcast, watch};
 
-use self::{keeper::Keeper, link::Link, material::Material, script::Script};
+pub use self::stored::StoredMaterial;
+use self::{keeper::Keeper, link::Link, material::Material, script::Script, stored::Chosen};
 use super::{
     Condition, Count, Health, Lifetime, Outward,
     messages::{Inbox, Message},
@@ -99,7 +101,9 @@ struct Inner {
     block: &'static str,
     /// The configured addresses as one text.
     address: String,
-    material: ArcSwap<Option<Material>>,
+    material: ArcSwap<Material>,
+    /// Where the certificates of connections are, when it is no file.
+    stored: Option<StoredMaterial>,
     link: ArcSwapOption<Link>,
     health: watch::Sender<Health>,
     inbox: Inbox,
@@ -127,6 +131,19 @@ impl Redis {
     /// # Errors
     /// [`StoreError::Settings`] for settings and files that cannot be right.
     pub async fn open(config: Config, block: &'static str) -> Result<Self, StoreError> {
+        Self::open_with(config, block, None).await
+    }
+
+    /// The same with certificates of the certificate store, which has another connection. While they are not
+    /// there, nothing is connected to.
+    ///
+    /// # Errors
+    /// As [`Redis::open`].
+    pub async fn open_with(
+        config: Config,
+        block: &'static str,
+        stored: Option<StoredMaterial>,
+    ) -> Result<Self, StoreError> {
         if config.database > usize::from(u8::MAX) {
             return Err(StoreError::Settings {
                 key: format!("{block}.database"),
@@ -139,7 +156,18 @@ impl Redis {
                 "a cluster has database 0 alone; that is used"
             );
         }
-        let material = material::load(&config, block)?;
+        let material = match &stored {
+            None => material::load(&config, block, Vec::new(), Chosen::default())?,
+            Some(stored) => match stored.read().await {
+                Err(error) => {
+                    Material::Missing(format!("mTLS certificate store access failed: {error}"))
+                }
+                Ok(entries) => match stored.choose(&entries) {
+                    Err(why) => Material::Missing(why),
+                    Ok(chosen) => material::load(&config, block, entries, chosen)?,
+                },
+            },
+        };
         if config.use_ssl && config.ssl_insecure_skip_verify {
             tracing::warn!(
                 key = format!("{block}.{}", skip_verify(block)),
@@ -155,6 +183,7 @@ impl Redis {
             block,
             address,
             material: ArcSwap::from_pointee(material),
+            stored,
             link: ArcSwapOption::empty(),
             inbox: Inbox::default(),
             listening: watch::Sender::new(false),
@@ -174,14 +203,14 @@ impl Redis {
     /// How it is connected to, for whoever shows it.
     pub(super) fn outward(&self) -> Outward {
         let material = self.0.material.load();
-        let material = material.as_ref().as_ref();
+        let tls = material.tls();
         Outward {
             settings: self.0.block,
             address: self.0.address.clone(),
             tls: self.0.config.use_ssl,
             verified: !self.0.config.ssl_insecure_skip_verify,
-            authorities: material.and_then(|material| material.authorities),
-            own: material.and_then(|material| material.own.clone()),
+            authorities: tls.and_then(|tls| tls.authorities),
+            own: tls.and_then(|tls| tls.own.clone()),
             seen: self.0.contact.look(),
         }
     }
