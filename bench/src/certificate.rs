@@ -109,11 +109,11 @@ pub(crate) fn name_of(number: usize) -> String {
     format!("c{number:06}.bench.test")
 }
 
-/// So many certificates, each with its key in one PEM text, for [`name_of`] their places.
-pub(crate) fn many(count: usize) -> Result<Vec<String>, Error> {
+/// So many certificates, each with its key in one PEM text, for these names by their places.
+pub(crate) fn many(count: usize, name: impl Fn(usize) -> String) -> Result<Vec<String>, Error> {
     let issuer = Issuer::new()?;
     let pair = |number| {
-        let (certificate, key) = issuer.pair(&name_of(number))?;
+        let (certificate, key) = issuer.pair(&name(number))?;
         let text = [certificate, key].concat();
         Ok(String::from_utf8(text).expect("PEM is text"))
     };

@@ -2,7 +2,7 @@
 //! a measured window between two readings of the proxy's CPU time.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ use crate::client::Failure;
 use crate::error::Error;
 use crate::peer::Running;
 use crate::usage::{Reading, Usage};
+
+/// How long one kind of load has the proxy to itself.
+const TURN: Duration = Duration::from_millis(100);
 
 /// How long the connections may take to notice that the load has ended.
 const WIND_DOWN: Duration = Duration::from_secs(10);
@@ -60,6 +63,10 @@ impl Tally {
     /// How many requests were answered in full so far.
     pub(crate) fn requests(&self) -> u64 {
         self.0.requests.load(Ordering::Relaxed)
+    }
+
+    fn units(&self) -> u64 {
+        self.0.units.load(Ordering::Relaxed)
     }
 
     fn failed(&self, failure: Failure) {
@@ -121,33 +128,15 @@ pub(crate) async fn run<F>(
 where
     F: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    let mut tasks = JoinSet::new();
-    for connection in connections {
-        let tally = tally.clone();
-        tasks.spawn(async move {
-            if let Err(failure) = connection.await {
-                tally.failed(failure);
-            }
-        });
-    }
-
+    let tasks = begin(connections, tally);
     pause(timing.warm_up, tally).await?;
     let proxy = peer.processes();
     let before = Reading::of(&proxy);
-    let units_before = tally.0.units.load(Ordering::Relaxed);
+    let units_before = tally.units();
     pause(timing.window, tally).await?;
-    let units = tally.0.units.load(Ordering::Relaxed) - units_before;
+    let units = tally.units() - units_before;
     let usage = Reading::of(&proxy).since(&before);
-
-    tally.end();
-    let wound_down = tokio::time::timeout(WIND_DOWN, async {
-        while tasks.join_next().await.is_some() {}
-    })
-    .await;
-    if wound_down.is_err() {
-        tally.failed(Failure::Late(WIND_DOWN.as_secs()));
-    }
-    tally.check()?;
+    end(tasks, tally).await?;
 
     if units == 0 {
         return Err(Error::NothingDone);
@@ -158,6 +147,91 @@ where
         rate: units / usage.elapsed.as_secs_f64(),
         usage,
     })
+}
+
+/// What two kinds of load took that had turns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turns {
+    /// The proxy's CPU time per unit of each kind.
+    pub(crate) cpu: [Duration; 2],
+    /// Who used how much in all of them.
+    pub(crate) usage: Usage,
+}
+
+/// Runs `connections` that look at `kind` before they ask, and gives each kind every other [`TURN`], for a window
+/// each: what disturbs the machine for longer than a turn disturbs both.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn take_turns<F>(
+    peer: &Running<'_>,
+    timing: Timing,
+    kind: &AtomicUsize,
+    connections: impl IntoIterator<Item = F>,
+    tally: &Tally,
+) -> Result<Turns, Error>
+where
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let tasks = begin(connections, tally);
+    for turn in [0, 1] {
+        kind.store(turn, Ordering::Relaxed);
+        pause(timing.warm_up / 2, tally).await?;
+    }
+    let proxy = peer.processes();
+    let whole = Reading::of(&proxy);
+    let (mut cpu, mut units) = ([Duration::ZERO; 2], [0; 2]);
+    for _ in 0..timing.window.div_duration_f64(TURN).round().max(1.0) as u32 {
+        for turn in [0, 1] {
+            kind.store(turn, Ordering::Relaxed);
+            // What was under way is of the other kind.
+            pause(TURN / 10, tally).await?;
+            let (before, units_before) = (Reading::of(&proxy), tally.units());
+            pause(TURN, tally).await?;
+            units[turn] += tally.units() - units_before;
+            cpu[turn] += Reading::of(&proxy).since(&before).proxy;
+        }
+    }
+    let usage = Reading::of(&proxy).since(&whole);
+    end(tasks, tally).await?;
+
+    if units.contains(&0) {
+        return Err(Error::NothingDone);
+    }
+    let each = |turn: usize| cpu[turn].div_f64(units[turn] as f64);
+    Ok(Turns {
+        cpu: [each(0), each(1)],
+        usage,
+    })
+}
+
+fn begin<F>(connections: impl IntoIterator<Item = F>, tally: &Tally) -> JoinSet<()>
+where
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    for connection in connections {
+        let tally = tally.clone();
+        tasks.spawn(async move {
+            if let Err(failure) = connection.await {
+                tally.failed(failure);
+            }
+        });
+    }
+    tasks
+}
+
+/// Lets the connections come to their ends.
+async fn end(mut tasks: JoinSet<()>, tally: &Tally) -> Result<(), Error> {
+    tally.end();
+    let wound_down = tokio::time::timeout(WIND_DOWN, async {
+        while tasks.join_next().await.is_some() {}
+    })
+    .await;
+    if wound_down.is_err() {
+        tally.failed(Failure::Late(WIND_DOWN.as_secs()));
+    }
+    tally.check()
 }
 
 /// Lets the load run for `time`, or until the first failure.

@@ -123,7 +123,7 @@ impl Scene for Certificates {
             let before = usage::resident(&bare.processes());
             drop(bare);
 
-            let running = Running::with_certificates(peer, lab, many(self.count)?).await?;
+            let running = Running::with_certificates(peer, lab, many(self.count, name_of)?).await?;
             tokio::time::sleep(SETTLE).await;
             let after = usage::resident(&running.processes());
             let kib = (after as f64 - before as f64) / 1024.0 / self.count as f64;

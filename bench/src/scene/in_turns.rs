@@ -1,19 +1,19 @@
 //! Two kinds of requests to one gateway, in turns: what disturbs the machine for a while disturbs both.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::Value;
 
 use crate::client::http1::{Http1, request};
 use crate::client::{Dial, Failure};
 use crate::error::Error;
-use crate::load::{self, Cost, Tally, Timing};
+use crate::load::{self, Tally, Timing};
 use crate::peer::{Running, SECRET};
 use crate::upstream::Page;
 use crate::usage::Usage;
 
 const CONNECTIONS: usize = 64;
-
-/// How often the two take turns.
-const TURNS: u32 = 2;
 
 /// What two kinds of requests cost.
 pub(super) struct Costs {
@@ -21,57 +21,40 @@ pub(super) struct Costs {
     pub(super) first: f64,
     /// CPU µs for one of the second.
     pub(super) second: f64,
-    /// Who used how much in the last turn.
+    /// Who used how much meanwhile.
     pub(super) usage: Usage,
 }
 
-/// Sends both kinds of requests for the small page, one kind after the other.
+/// Sends both kinds of requests for the small page, on the same connections.
 pub(super) async fn in_turns(
     running: &Running<'_>,
     dial: &Dial,
     timing: Timing,
     kinds: [&[u8]; 2],
 ) -> Result<Costs, Error> {
-    let turn = Timing {
-        window: timing.window / TURNS,
-        ..timing
-    };
-    let (mut sums, mut last) = ([0.0; 2], None);
-    for _ in 0..TURNS {
-        for (sum, request) in sums.iter_mut().zip(kinds) {
-            let cost = ask(running, dial, turn, request).await?;
-            *sum += cost.cpu.as_secs_f64() * 1e6 / f64::from(TURNS);
-            last = Some(cost.usage);
-        }
-    }
-    let [first, second] = sums;
-    Ok(Costs {
-        first,
-        second,
-        usage: last.ok_or(Error::NothingDone)?,
-    })
-}
-
-async fn ask(
-    running: &Running<'_>,
-    dial: &Dial,
-    timing: Timing,
-    request: &[u8],
-) -> Result<Cost, Error> {
-    let tally = Tally::default();
+    let (tally, kind) = (Tally::default(), Arc::new(AtomicUsize::new(0)));
+    let kinds = Arc::new(kinds.map(<[u8]>::to_vec));
     let connections = (0..CONNECTIONS).map(|_| {
-        let (dial, tally, request) = (dial.clone(), tally.clone(), request.to_vec());
+        let (dial, tally) = (dial.clone(), tally.clone());
+        let (kind, kinds) = (kind.clone(), kinds.clone());
         async move {
             let mut connection = Http1::open(&dial, 4096).await?;
             while tally.goes_on() {
-                connection.fetch(&request, Page::Small, |_| ()).await?;
+                let request = &kinds[kind.load(Ordering::Relaxed)];
+                connection.fetch(request, Page::Small, |_| ()).await?;
                 tally.answered();
                 tally.add(1);
             }
             Ok(())
         }
     });
-    load::run(running, timing, 1, connections, &tally).await
+    let turns = load::take_turns(running, timing, &kind, connections, &tally).await?;
+    let [first, second] = turns.cpu.map(|cpu| cpu.as_secs_f64() * 1e6);
+    Ok(Costs {
+        first,
+        second,
+        usage: turns.usage,
+    })
 }
 
 /// Asks the Control API for one thing after the other: paths, each with what to send to it, if anything.
