@@ -5,6 +5,7 @@ use std::{fmt::Write as _, pin::Pin};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use openssl::ssl::{SslConnector, SslMethod, SslVersion};
+use portcullis_pki::make::Pair;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -77,6 +78,15 @@ pub async fn secure_async(
     gateway: &Gateway,
     alpn: &'static [u8],
 ) -> tokio_openssl::SslStream<TcpStream> {
+    secure_async_as(gateway, alpn, None).await
+}
+
+/// The same by a client that may have a certificate.
+async fn secure_async_as(
+    gateway: &Gateway,
+    alpn: &'static [u8],
+    client: Option<&Pair>,
+) -> tokio_openssl::SslStream<TcpStream> {
     let mut connector = SslConnector::builder(SslMethod::tls_client()).expect("settings");
     connector
         .set_max_proto_version(Some(SslVersion::TLS1_3))
@@ -88,6 +98,12 @@ pub async fn secure_async(
         .cert_store_mut()
         .add_cert(certs::ca().certificate.clone())
         .expect("a certificate");
+    if let Some(pair) = client {
+        connector
+            .set_certificate(&pair.certificate)
+            .expect("a certificate");
+        connector.set_private_key(&pair.key).expect("its key");
+    }
     let session = connector
         .build()
         .configure()
@@ -109,21 +125,34 @@ pub async fn secure_async(
 /// # Panics
 /// When it cannot connect.
 pub async fn http2(gateway: &Gateway) -> SendRequest<Bytes> {
-    let stream: Box<dyn Connection> = if gateway.url("").starts_with("https") {
-        let stream = secure_async(gateway, b"\x02h2").await;
-        assert_eq!(
-            stream.ssl().selected_alpn_protocol(),
-            Some(&b"h2"[..]),
-            "HTTP/2 was chosen"
-        );
-        Box::new(stream)
-    } else {
-        Box::new(
-            TcpStream::connect(gateway.address())
-                .await
-                .expect("the gateway accepts"),
-        )
-    };
+    if gateway.url("").starts_with("https") {
+        return secure_http2(gateway, None).await;
+    }
+    let socket = TcpStream::connect(gateway.address())
+        .await
+        .expect("the gateway accepts");
+    speak_http2(socket).await
+}
+
+/// An HTTP/2 client of the gateway by TLS, with a certificate.
+///
+/// # Panics
+/// When it cannot connect.
+pub async fn http2_as(gateway: &Gateway, client: &Pair) -> SendRequest<Bytes> {
+    secure_http2(gateway, Some(client)).await
+}
+
+async fn secure_http2(gateway: &Gateway, client: Option<&Pair>) -> SendRequest<Bytes> {
+    let stream = secure_async_as(gateway, b"\x02h2", client).await;
+    assert_eq!(
+        stream.ssl().selected_alpn_protocol(),
+        Some(&b"h2"[..]),
+        "HTTP/2 was chosen"
+    );
+    speak_http2(stream).await
+}
+
+async fn speak_http2(stream: impl Connection + 'static) -> SendRequest<Bytes> {
     let (client, connection) = h2::client::handshake(stream)
         .await
         .expect("the connection begins");

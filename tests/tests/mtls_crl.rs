@@ -6,6 +6,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use h2::Reason;
+use http::Request;
 use portcullis_pki::make::{self, Algorithm, Pair, Role, Template};
 use portcullis_tests::{
     certs,
@@ -18,10 +20,11 @@ use portcullis_tests::{
     revoker::Revoker,
     tls::s_client,
     upstream::websocket::WebSocketEcho,
-    wait::eventually,
+    wait::{PATIENCE, eventually, eventually_async},
     wire::Wire,
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 const REVOKED: &str = "Certificate has been revoked";
 const UNKNOWN: &str = "Certificate revocation status is unknown";
@@ -393,6 +396,47 @@ fn what_a_revoked_client_has_open_ends_when_the_list_comes() {
     assert_eq!(idle.message().expect("an answer").status(), 403);
     echo.release();
     assert_eq!(goes_on.join().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn an_open_stream_of_http_2_ends_when_a_list_names_its_client_and_others_go_on() {
+    let echo = Echo::start("api");
+    echo.hold();
+    let ca = authority("CA");
+    let [stays, gone] = ["stays", "gone"].map(|name| issued(&ca, name));
+    let revoker = Revoker::of(&ca);
+    let gateway = listed(&revoker.list())
+        .config(json!({"http_server_options": {"enable_http2": true}}))
+        .api("a", &listing("a", "/", &echo.url(), &[&ca]))
+        .start();
+    let get = |path: &str| {
+        let request = Request::get(format!("https://localhost{path}")).body(());
+        request.expect("a request")
+    };
+    let mut good = raw::http2_as(&gateway, &stays).await;
+    let mut bad = raw::http2_as(&gateway, &gone).await;
+    let (goes_on, _) = good.send_request(get("/held"), true).expect("sent");
+    let (ends, _) = bad.send_request(get("/held"), true).expect("sent");
+    eventually_async("the upstream has both requests", || echo.waiting() == 2).await;
+
+    gateway.write("ca.crl", &revoker.revoke(&gone).list());
+    let ended = timeout(PATIENCE, ends).await.expect("it ends");
+    let error = ended.expect_err("nothing was answered");
+    assert_eq!(error.reason(), Some(Reason::CANCEL), "{error}");
+    gateway.wait_log("open exchange ended: `CN=gone` was revoked on");
+    // The connection is not what was revoked; a new stream on it is judged like any request.
+    bad = bad.ready().await.expect("the connection stays");
+    let (refused, _) = bad.send_request(get("/"), true).expect("sent");
+    let refused = timeout(PATIENCE, refused).await.expect("it is answered");
+    assert_eq!(refused.expect("an answer").status(), 403);
+
+    good = good.ready().await.expect("the connection stays");
+    let (fresh, _) = good.send_request(get("/"), true).expect("sent");
+    let fresh = timeout(PATIENCE, fresh).await.expect("it is answered");
+    assert_eq!(fresh.expect("an answer").status(), 200);
+    echo.release();
+    let held = timeout(PATIENCE, goes_on).await.expect("it is answered");
+    assert_eq!(held.expect("an answer").status(), 200);
 }
 
 #[test]
