@@ -58,7 +58,11 @@ impl CrlSource {
         Self::of_bytes(&bytes, &Place::File(path.to_owned()))
     }
 
-    fn of_bytes(bytes: &[u8], place: &Place) -> Result<Self, ReferenceError> {
+    /// Reads bytes that came from a place: one list in DER, or PEM.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn of_bytes(bytes: &[u8], place: &Place) -> Result<Self, ReferenceError> {
         let unusable = |source| ReferenceError::List {
             place: place.clone(),
             source,

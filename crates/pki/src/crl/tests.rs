@@ -18,6 +18,7 @@ use crate::{
     PresentedChain, Refusal, TrustAnchors, Usage,
     der::into_sequence,
     make::{self, Algorithm, Pair, Role, Template, make_ca, make_client},
+    reference::{Place, ReferenceError},
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -529,4 +530,35 @@ fn a_source_is_pem_or_der_a_file_or_the_text_itself() {
     assert!(said("/nowhere/ca.crl").contains("/nowhere/ca.crl cannot be read"));
     assert!(said(&pem[..pem.len() - 30]).contains("cut off"));
     assert!(said("").contains("empty"));
+}
+
+/// The fuzz target begins with these, and is worth something as long as they are what their names say.
+#[test]
+fn the_seeds_of_the_fuzz_target_are_lists_that_revoke_pass_are_old_and_cannot_be_read() {
+    let place = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz");
+    let file = |name: &str| std::fs::read(format!("{place}/{name}")).expect("a file");
+    let way = X509::stack_from_pem(&file("fuzz_targets/crl_chain.pem")).unwrap();
+    let read = |seed: &str| {
+        let bytes = file(&format!("seeds/crl/{seed}"));
+        CrlSource::of_bytes(&bytes, &Place::Inline)
+    };
+    let says = |seed: &str| {
+        let source = read(seed).unwrap();
+        Revocation::new(Mode::Strict, source.lists, source.issuers, Vec::new())
+            .way(&way, 1_900_000_000)
+    };
+    assert!(is_revoked(&says("pem")));
+    // The first second of 2040.
+    assert_eq!(says("der"), Ok(2_208_988_800));
+    assert!(unknown(&says("old")).contains("was good until"));
+    for (seed, why) in [
+        ("critical", CrlError::Critical("1.2.3.4".to_owned())),
+        ("truncated", CrlError::Malformed),
+    ] {
+        let refused = read(seed).unwrap_err();
+        assert!(
+            matches!(&refused, ReferenceError::List { source, .. } if *source == why),
+            "{seed}: {refused:?}"
+        );
+    }
 }
