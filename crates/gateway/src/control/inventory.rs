@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use portcullis_config::GatewayConfig;
-use portcullis_store::{Certificates, StoreError};
+use portcullis_store::StoreError;
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -14,7 +14,10 @@ use super::{
     runtime::LoadedSet,
     writing::Query,
 };
-use crate::inventory::{Known, Loss, Source, UsedBy, collect};
+use crate::{
+    inventory::{Known, Loss, Source, UsedBy, collect, one, organisation},
+    stores::Stores,
+};
 
 /// The answer.
 #[derive(Serialize)]
@@ -52,7 +55,7 @@ struct Row {
 pub(super) async fn answer(
     config: &GatewayConfig,
     loaded: &LoadedSet,
-    store: &Certificates,
+    stores: &Stores,
     query: &Query,
 ) -> Answer {
     let expiring = match parameter(query, "expiring").map(str::parse::<i64>) {
@@ -63,7 +66,7 @@ pub(super) async fn answer(
             return answer::error(StatusCode::BAD_REQUEST, message);
         }
     };
-    match page(config, loaded, store, query, expiring).await {
+    match page(config, loaded, stores, query, expiring).await {
         Ok(page) => answer::shown(&page),
         Err(error) => {
             tracing::error!("the inventory of certificates cannot be made: {error}");
@@ -75,7 +78,7 @@ pub(super) async fn answer(
 async fn page(
     config: &GatewayConfig,
     loaded: &LoadedSet,
-    store: &Certificates,
+    stores: &Stores,
     query: &Query,
     expiring: Option<i64>,
 ) -> Result<Page, StoreError> {
@@ -85,7 +88,10 @@ async fn page(
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         });
     let org = parameter(query, "org_id").unwrap_or_default();
-    let known = collect(config, loaded, store, org).await?;
+    let known = match parameter(query, "id") {
+        Some(id) => Vec::from_iter(one(config, loaded, stores, id).await?),
+        None => collect(config, loaded, stores.certificates(), org).await?,
+    };
     let certificates = known
         .into_iter()
         .filter(|known| belongs(known, org))
@@ -97,11 +103,7 @@ async fn page(
 
 /// Whether a certificate is an organisation's: its entries of the store.
 fn belongs(known: &Known, org: &str) -> bool {
-    org.is_empty()
-        || matches!(&known.source, Source::Store { id } if id
-            .len()
-            .checked_sub(64)
-            .and_then(|end| id.get(..end)) == Some(org))
+    org.is_empty() || matches!(&known.source, Source::Store { id } if organisation(id) == Some(org))
 }
 
 impl Row {

@@ -305,7 +305,7 @@ impl ControlApi {
             }
             Endpoint::Inventory => {
                 let loaded = self.runtime.loaded();
-                inventory::answer(&self.config, &loaded, self.stores.certificates(), &query).await
+                inventory::answer(&self.config, &loaded, &self.stores, &query).await
             }
             Endpoint::Handshakes => handshakes::answer(&self.flight, &query),
             Endpoint::Links => {

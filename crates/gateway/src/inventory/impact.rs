@@ -83,6 +83,10 @@ fn others(known: &Known) -> Vec<Loss> {
                 Effect::ClientRefused,
                 "clients it stands for can no longer use the Control API",
             ),
+            Role::Key => (
+                Effect::ClientRefused,
+                "its client is no longer let in where the certificate is the key",
+            ),
             Role::UpstreamClient => (
                 Effect::RequestsFail,
                 "requests to upstreams that are shown it fail",

@@ -26,7 +26,9 @@ pub use self::{
     impact::Loss,
     uses::{Role, UsedBy, users_of},
 };
-use crate::{certificates::with_causes, control::LoadedSet, observe::CertificateExpiry};
+use crate::{
+    certificates::with_causes, control::LoadedSet, observe::CertificateExpiry, stores::Stores,
+};
 
 /// One certificate of the inventory.
 #[derive(Debug, Clone)]
@@ -135,6 +137,41 @@ pub async fn collect(
     let mut known = read(uses::all(config, loaded), ids, config, store).await?;
     impact::judge(&mut known, config, loaded);
     Ok(known)
+}
+
+/// One entry of the store as it stands in the inventory, and the key that belongs to it: the one Certificate
+/// Auth finds by this id. That a key of another name is bound to it stands in that key alone, and keys are not
+/// read through for it.
+///
+/// # Errors
+/// [`StoreError`] when the store does not answer.
+pub async fn one(
+    config: &GatewayConfig,
+    loaded: &LoadedSet,
+    stores: &Stores,
+    id: &str,
+) -> Result<Option<Known>, StoreError> {
+    let (named, ids) = (uses::all(config, loaded), vec![id.to_owned()]);
+    // With all that is named: what is lost without it depends on the others.
+    let mut known = read(named, ids, config, stores.certificates()).await?;
+    let it = known
+        .iter()
+        .position(|known| matches!(&known.source, Source::Store { id: own } if own == id));
+    let Some(it) = it else {
+        return Ok(None);
+    };
+    if let Some(org) = organisation(id)
+        && let Some(found) = stores.sessions().find_certificate(org, id).await?
+    {
+        known[it].used_by.push(UsedBy::key_named(found.name));
+    }
+    impact::judge(&mut known, config, loaded);
+    Ok(Some(known.swap_remove(it)))
+}
+
+/// The organisation in an id of the store: what stands before the digits.
+pub fn organisation(id: &str) -> Option<&str> {
+    id.get(..id.len().checked_sub(64)?)
 }
 
 /// When certificates end that are named for something else than to be served.

@@ -4,6 +4,7 @@ use std::{collections::HashMap, fmt, path::Path};
 
 use portcullis_apidef::{Api, CertificateRole, SYSTEM_AUTHORITIES};
 use portcullis_config::GatewayConfig;
+use portcullis_store::token;
 use serde::Serialize;
 
 use crate::control::LoadedSet;
@@ -26,6 +27,8 @@ pub enum Role {
     ServiceClient,
     /// An authority that verifies servers the gateway calls.
     Trust,
+    /// A key (`/tyk/keys`) is its client's.
+    Key,
 }
 
 impl Role {
@@ -39,6 +42,7 @@ impl Role {
             Self::Pin => "pin",
             Self::ServiceClient => "service_client",
             Self::Trust => "trust",
+            Self::Key => "key",
         }
     }
 }
@@ -48,7 +52,7 @@ impl Role {
 pub struct UsedBy {
     /// What it is named for.
     pub role: Role,
-    /// The configuration key, or the member of the definition.
+    /// The configuration key, or the member of the definition or session.
     pub key: String,
     /// The API whose definition it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,14 +60,28 @@ pub struct UsedBy {
     /// The host it is meant for, or the `domain_name` beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The name of a key, as `GET /tyk/keys` lists it: where keys are not hashed, its token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
-/// As an operator would say it.
+impl UsedBy {
+    /// The key that belongs to a certificate, by its name.
+    pub(super) fn key_named(name: String) -> Self {
+        Self {
+            name: Some(name),
+            ..user(Role::Key, "certificate", None)
+        }
+    }
+}
+
+/// As an operator would say it. The name of a key may be its token, so it is masked.
 impl fmt::Display for UsedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.api_id {
-            Some(api) => write!(f, "API {api} ({})", self.key)?,
-            None => f.write_str(&self.key)?,
+        match (&self.api_id, &self.name) {
+            (Some(api), _) => write!(f, "API {api} ({})", self.key)?,
+            (None, Some(name)) => write!(f, "the key {}", token::masked(name))?,
+            (None, None) => f.write_str(&self.key)?,
         }
         match &self.host {
             Some(host) if !host.is_empty() => write!(f, " for {host}"),
@@ -134,6 +152,7 @@ fn user(role: Role, key: &str, host: Option<&str>) -> UsedBy {
         key: key.to_owned(),
         api_id: None,
         host: host.map(str::to_owned),
+        name: None,
     }
 }
 
@@ -219,6 +238,7 @@ fn of_api(found: &mut Collected, api: &Api) {
             key: "certificates".to_owned(),
             api_id: Some(api.id.clone()),
             host: api.domain.clone(),
+            name: None,
         };
         found.add(reference, true, false, user);
     }
@@ -236,6 +256,7 @@ fn of_api(found: &mut Collected, api: &Api) {
                 key: key.to_owned(),
                 api_id: Some(api.id.clone()),
                 host: named.host.clone(),
+                name: None,
             };
             found.add(reference, true, false, user);
         }

@@ -204,3 +204,63 @@ async fn what_definitions_name_for_clients_and_upstreams_is_listed_too() {
         .collect();
     assert_eq!(effects, ["client_refused", "requests_fail"]);
 }
+
+#[tokio::test]
+async fn one_entry_of_the_store_is_shown_with_the_key_that_belongs_to_it() {
+    for hashed in [false, true] {
+        let node = Node::with(|config| {
+            config.identity.hash_keys = hashed;
+            config.identity.hash_key_function = Some("sha256".to_owned());
+        });
+        let id = node.add("1", &pair(&["client.test"], 90)).await;
+        let idle = node.add("1", &pair(&["idle.test"], 90)).await;
+        let right = json!({"api_id": "a", "api_name": "A", "versions": ["Default"]});
+        let session = json!({"org_id": "1", "certificate": id, "access_rights": {"a": right}});
+        let made = node.ask(Method::POST, "/tyk/keys/create", session).await;
+        let made = made.json();
+        let token = made["key"].as_str().expect("a token");
+        let listed = if hashed { "key_hash" } else { "key" };
+
+        let rows = node.inventory(&format!("?id={id}")).await;
+        assert_eq!(rows.len(), 1, "{rows:#?}");
+        assert_eq!(rows[0]["id"], json!(id));
+        assert_eq!(
+            rows[0]["used_by"],
+            json!([{"role": "key", "key": "certificate", "name": made[listed]}])
+        );
+        let loss = &rows[0]["without_it"][0];
+        assert_eq!(loss["effect"], "client_refused");
+        let texts = format!("{}{}", loss["text"], rows[0]["when_it_expires"]);
+        assert!(
+            texts.contains("the key ****") && !texts.contains(token),
+            "{texts}"
+        );
+
+        let rows = node.inventory(&format!("?id={idle}")).await;
+        assert_eq!(row(&rows, "idle.test")["used_by"], json!([]));
+        // Among all of them no key is looked for.
+        let rows = node.inventory("").await;
+        assert_eq!(row(&rows, "client.test")["used_by"], json!([]));
+    }
+}
+
+#[tokio::test]
+async fn one_entry_alone_is_judged_beside_the_others() {
+    let node = node(&pair(&["file.test"], 90), &["server.pem"]);
+    let id = node.add("1", &pair(&["api.test"], 90)).await;
+    node.add_api("orders", "api.test", &[&id]).await;
+    let all = node.inventory("").await;
+    let one = node.inventory(&format!("?id={id}")).await;
+    assert_eq!(one.len(), 1, "{one:#?}");
+    for member in ["id", "used_by", "without_it"] {
+        assert_eq!(one[0][member], row(&all, "api.test")[member], "{member}");
+    }
+    for query in [
+        format!("?id={id}&org_id=2"),
+        format!("?id={id}&expiring=30"),
+        format!("?id=2{}", &id[1..]),
+        "?id=server.pem".to_owned(),
+    ] {
+        assert!(node.inventory(&query).await.is_empty(), "{query}");
+    }
+}
