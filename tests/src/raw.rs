@@ -161,6 +161,20 @@ async fn speak_http2(stream: impl Connection + 'static) -> SendRequest<Bytes> {
     client.ready().await.expect("a place for a request")
 }
 
+/// An HTTP/2 client of a gateway that speaks TLS, with settings of its own.
+///
+/// # Panics
+/// When it cannot connect.
+pub async fn http2_with(gateway: &Gateway, settings: &h2::client::Builder) -> SendRequest<Bytes> {
+    let stream = secure_async(gateway, b"\x02h2").await;
+    let (client, connection) = settings
+        .handshake(stream)
+        .await
+        .expect("the connection begins");
+    tokio::spawn(async move { drop(connection.await) });
+    client.ready().await.expect("a place for a request")
+}
+
 /// HTTP/2 frames by hand (RFC 9113, section 4), for what no proper client sends.
 pub mod frame {
     /// What a client says first: the preface and empty SETTINGS.

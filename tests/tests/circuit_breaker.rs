@@ -129,6 +129,37 @@ fn failures_in_clear_text_and_5xx_of_the_upstream_count_and_other_answers_do_not
     }
 }
 
+/// The response waits for the client until the gateway gives up: nothing of that is the upstream's doing.
+#[tokio::test]
+async fn a_client_that_does_not_read_opens_no_breaker() {
+    let upstream = Upstream::answering(ok("well"));
+    let gateway = gateway()
+        .tls()
+        .config(json!({"http_server_options": {"enable_http2": true, "write_timeout": 1}}))
+        .api(
+            "api",
+            &broken("api", &upstream.url(), json!({"samples": 1})),
+        )
+        .start();
+    let mut settings = h2::client::Builder::new();
+    settings.initial_window_size(0);
+    let mut client = raw::http2_with(&gateway, &settings).await;
+    let request = http::Request::get("https://localhost/api/x")
+        .body(())
+        .expect("a request");
+    let (response, _) = client.send_request(request, true).expect("sent");
+    let response = response.await.expect("its head needs no window");
+    assert_eq!(response.status(), 200);
+    let line = gateway.output().wait("\"path\":\"/api/x\"");
+    assert!(line.contains("\"response_flag\":\"CDC\""), "{line}");
+    for (name, value) in [
+        ("portcullis_circuit_breaker_trips_total", "0"),
+        ("portcullis_circuit_breaker_open", "0"),
+    ] {
+        assert_eq!(gauge(&gateway, name, "api").as_deref(), Some(value));
+    }
+}
+
 /// The definition in the other format, half open: the first request that succeeds closes it.
 #[test]
 fn a_half_open_breaker_lets_requests_through_one_by_one_and_closes_with_the_first_that_succeeds() {

@@ -33,6 +33,9 @@ pub enum ClientError {
     /// It left before it was answered.
     #[error("client closed the connection")]
     Gone,
+    /// It does not take its response, or does not go on with its request while the response has begun.
+    #[error("client does not go on")]
+    Stalled,
     /// Its connection failed.
     #[error("client connection: {0}")]
     Transport(#[from] io::Error),

@@ -8,6 +8,9 @@
 //! Order of the checks while waiting for a response: progress of the upload, the response, the
 //! client's departure, the deadline. A response that has arrived wins over a deadline that passed
 //! at the same moment.
+//!
+//! Invariant: an exchange that stands still is the client's failure wherever it waits for the client; no client
+//! can make an upstream look ill.
 
 use std::{
     future::poll_fn,
@@ -89,6 +92,14 @@ pub struct Patience {
     pub stall: Duration,
 }
 
+impl Patience {
+    /// What is left of `wait` for a request that has taken `so_far`.
+    pub fn left(&self, wait: Duration, so_far: Duration) -> Duration {
+        let total = self.total.map(|total| total.saturating_sub(so_far));
+        total.map_or(wait, |total| total.min(wait))
+    }
+}
+
 /// Bounds of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -131,11 +142,12 @@ pub struct Failure {
 /// What ended an exchange early.
 #[derive(Debug)]
 pub enum Cause {
-    /// The client went away or broke its own framing.
+    /// The client went away, broke its own framing, or does not take the response.
     Client(ClientError),
     /// The upstream failed.
     Upstream(UpstreamError),
-    /// No response head in time, a body that stood still, or the exchange as a whole too long.
+    /// No response head in time, a body that stood still, or the exchange as a whole too long, and it was the
+    /// upstream that was waited for.
     Timeout,
     /// The client stopped sending its request.
     RequestStalled,
@@ -164,6 +176,7 @@ pub async fn run<C: Client, U: Upstream>(
         done: Done::default(),
         phase: None,
         awaits_client: false,
+        stalled_by_client: false,
     };
     let outcome = poll_fn(|cx| exchange.poll_head(cx, deadline)).await;
     if let Err(cause) = outcome {
@@ -196,6 +209,8 @@ struct Exchange<'e, C, U> {
     phase: Option<Phase>,
     /// The request is waiting for the client, not for the upstream.
     awaits_client: bool,
+    /// The response is: what came of it has not been taken.
+    stalled_by_client: bool,
 }
 
 /// What is being waited for.
@@ -291,7 +306,12 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
             Phase::Bodies,
             (self.done.sent, self.done.received) != before,
         );
+        // A client that has not sent all of its request may be what the upstream waits for.
+        let by_client = self.stalled_by_client || (!self.done.request_ended && self.awaits_client);
         match deadline.poll(cx) {
+            Poll::Ready(Elapsed) if by_client => {
+                Poll::Ready(Err(Cause::Client(ClientError::Stalled)))
+            }
             Poll::Ready(Elapsed) => Poll::Ready(Err(Cause::Timeout)),
             Poll::Pending => Poll::Pending,
         }
@@ -308,11 +328,7 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
             Phase::Head => self.patience.head,
             Phase::Request | Phase::Bodies => self.patience.stall,
         };
-        let left = self
-            .patience
-            .total
-            .map(|total| total.saturating_sub(now - self.start));
-        deadline.set(now, left.map_or(wait, |left| left.min(wait)));
+        deadline.set(now, self.patience.left(wait, now - self.start));
     }
 
     /// Moves the request to the upstream. Ready when it is over.
@@ -353,8 +369,9 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
         loop {
             match self.upstream.poll_content(cx).map_err(Cause::Upstream)? {
                 Poll::Ready(true) => {
-                    let n = ready!(self.client.poll_send(cx, self.upstream.content()))
-                        .map_err(Cause::Client)?;
+                    let sent = self.client.poll_send(cx, self.upstream.content());
+                    self.stalled_by_client = sent.is_pending();
+                    let n = ready!(sent).map_err(Cause::Client)?;
                     self.upstream.took(n);
                     self.done.sent += n as u64;
                 }
@@ -365,10 +382,17 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Pending => {
-                    ready!(self.client.poll_flush(cx)).map_err(Cause::Client)?;
+                    let flushed = self.client.poll_flush(cx);
+                    self.stalled_by_client = flushed.is_pending();
+                    ready!(flushed).map_err(Cause::Client)?;
                     return Poll::Pending;
                 }
             }
         }
     }
 }
+
+#[cfg(test)]
+pub mod doubles;
+#[cfg(test)]
+mod tests;
