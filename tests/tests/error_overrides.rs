@@ -303,6 +303,29 @@ fn rules_hold_on_http2_as_well() {
     assert_eq!(answer.text(), "no");
 }
 
+/// All of the error is held back until it is over, and then nobody takes it.
+#[tokio::test]
+async fn a_client_that_does_not_read_an_error_is_not_waited_for_without_end() {
+    let upstream = failing("503 Down", "", "maintenance until noon");
+    let rules = json!({"503": [{"match": {"message_pattern": "until noon"}, "response": {"status_code": 500}}]});
+    let gateway = gateway(&json!({}))
+        .tls()
+        .config(json!({"http_server_options": {"enable_http2": true, "write_timeout": 1}}))
+        .api("api", &ruled("api", &upstream.url(), &rules))
+        .start();
+    let mut settings = h2::client::Builder::new();
+    settings.initial_window_size(0);
+    let mut client = raw::http2_with(&gateway, &settings).await;
+    let request = http::Request::get("https://localhost/api/")
+        .body(())
+        .expect("a request");
+    let (response, _) = client.send_request(request, true).expect("sent");
+    let response = response.await.expect("its head needs no window");
+    assert_eq!(response.status(), 500);
+    let line = gateway.output().wait("\"path\":\"/api/\"");
+    assert!(line.contains("\"response_flag\":\"CDC\""), "{line}");
+}
+
 #[test]
 fn rules_that_cannot_be_right_keep_a_gateway_from_starting_and_an_api_from_serving() {
     let broken = json!({"500": [{"match": {"message_pattern": "(a"}, "response": {}}]});

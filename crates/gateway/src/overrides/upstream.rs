@@ -7,7 +7,7 @@
 use std::{
     future::poll_fn,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf as _, Bytes};
@@ -19,7 +19,7 @@ use crate::{
     proxy::{
         answer::ErrorStyle,
         client::ClientError,
-        exchange::{self, Bounds, Client, Done, Failure, Patience, Upstream},
+        exchange::{self, Bounds, Cause, Client, Done, Failure, Patience, Upstream},
         view::ResponseView,
     },
     timers::Deadline,
@@ -29,6 +29,8 @@ use crate::{
 const LOOKED_AT: usize = 4096;
 /// How much of a body that nobody gets is read for the sake of the connection.
 const DRAINED: usize = 256 * 1024;
+/// How long a client may take what is owed to it when the time of its request is over.
+const LAST: Duration = Duration::from_secs(2);
 
 /// By what errors are judged.
 #[derive(Clone, Copy)]
@@ -62,7 +64,17 @@ pub async fn run<C: Client, U: Upstream>(
         told: None,
     };
     let outcome = exchange::run(&mut judged, upstream, patience, bounds, start, deadline).await;
-    let finished = poll_fn(|cx| judged.poll_finish(cx)).await;
+    let client_failed =
+        matches!(&outcome, Err(failure) if matches!(failure.cause, Cause::Client(_)));
+    let finished = if client_failed && !matches!(judged.state, State::Answered(_)) {
+        // Nobody takes what is owed.
+        Err(ClientError::Gone)
+    } else {
+        let left = patience.left(patience.stall, start.elapsed());
+        let left = left.max(LAST.min(patience.stall));
+        let finished = deadline.limit(left, poll_fn(|cx| judged.poll_finish(cx)));
+        finished.await.unwrap_or(Err(ClientError::Stalled))
+    };
     let told = judged.told;
     let tell = |mut done: Done| {
         if let Some(told) = told {
@@ -74,7 +86,7 @@ pub async fn run<C: Client, U: Upstream>(
     match (outcome, finished) {
         (Ok(done), Ok(())) => Ok(tell(done)),
         (Ok(done), Err(error)) => Err(Failure {
-            cause: exchange::Cause::Client(error),
+            cause: Cause::Client(error),
             so_far: tell(done),
         }),
         // The client has its whole answer; what failed is the rest that nobody gets.
@@ -323,5 +335,67 @@ impl<C: Client> Client for Judged<'_, C> {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         ready!(self.poll_owed(cx))?;
         self.client.poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_apidef::gateway_error_overrides;
+    use serde_json::json;
+
+    use super::*;
+    use crate::proxy::exchange::doubles::{BRIEF, FREE, TestClient, TestUpstream, timed};
+
+    const STYLE: ErrorStyle = ErrorStyle {
+        xml_type: None,
+        hide_generator: false,
+    };
+
+    /// What becomes of a 503 whose rule looks at its body.
+    fn judged(client: &mut TestClient, body: &'static [u8], ends: bool) -> Result<Done, Failure> {
+        let rules = json!({"503": [
+            {"match": {"message_pattern": "sorry"}, "response": {"status_code": 502, "body": "instead"}},
+        ]});
+        let rules = Overrides::of(&gateway_error_overrides(&rules).expect("good rules").0);
+        let judge = Judge {
+            rules: &rules,
+            style: STYLE,
+            head_request: false,
+        };
+        let mut upstream = TestUpstream {
+            status: 503,
+            body,
+            ends,
+        };
+        timed(|start, mut deadline| async move {
+            let deadline = &mut deadline;
+            run(judge, client, &mut upstream, BRIEF, FREE, start, deadline).await
+        })
+    }
+
+    #[test]
+    fn what_was_held_back_waits_no_longer_for_a_client_than_anything_else() {
+        for (body, told) in [(&b"sorry"[..], 502), (b"other", 503)] {
+            let mut client = TestClient::taking(0);
+            let failure = judged(&mut client, body, true).expect_err("the client takes nothing");
+            assert!(
+                matches!(failure.cause, Cause::Client(ClientError::Stalled)),
+                "{failure:?}"
+            );
+            assert_eq!((client.status, failure.so_far.status), (told, 503));
+        }
+        let mut client = TestClient::taking(100);
+        let done = judged(&mut client, b"sorry", true).expect("it takes all");
+        assert_eq!((done.told, done.sent), (Some(502), 7));
+        assert_eq!((client.status, &*client.got), (502, &b"instead"[..]));
+    }
+
+    #[test]
+    fn an_upstream_that_stands_still_is_to_blame_whatever_its_client_does() {
+        for takes in [0, 100] {
+            let failure = judged(&mut TestClient::taking(takes), b"oth", false)
+                .expect_err("the upstream does not end");
+            assert!(matches!(failure.cause, Cause::Timeout), "{failure:?}");
+        }
     }
 }
