@@ -3,7 +3,8 @@
 //! ```text
 //! Breaker     of a path: opened by requests that fail, asked by each before it is sent
 //! Host        of an upstream: down while a test of it fails, passed over then
-//! tester      runs the tests (run) and says so of hosts
+//! tester      runs the tests (run)
+//! ruling      says of hosts what the tests in force say
 //! Health      all of a snapshot, for those who watch: events, metrics, `check`
 //! watch       tells what happened to breakers, and hands new tests to the tester
 //! ```
@@ -15,6 +16,7 @@
 mod breaker;
 mod host;
 mod rolling;
+mod ruling;
 mod run;
 mod tester;
 mod watch;
@@ -59,8 +61,8 @@ pub struct WatchedBreaker {
 }
 
 impl Health {
-    /// Says of a host what its tests say.
-    pub fn recount(&self, host: &Arc<Host>) {
+    /// Says of a host what its tests say; one at a time.
+    fn recount(&self, host: &Arc<Host>) {
         let mut tests = self.tests.iter();
         let down = tests.any(|test| Arc::ptr_eq(&test.host, host) && test.state.is_down());
         host.set_down(down);

@@ -1,19 +1,21 @@
 //! Runs the tests of the snapshot in force, each by a task of its own, so many at a time.
 //!
 //! A new snapshot begins a new era: tasks of the era before end after the run they are at, those of the new one go
-//! on where they were. So a reload neither forgets a result nor runs a test twice.
+//! on where they were. So a reload neither forgets a result nor runs a test twice, and what comes of a test that
+//! is gone is nobody's ([`Ruling`]).
 
 use std::{sync::Arc, time::Duration};
 
 use portcullis_config::{GatewayConfig, UptimeTests};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, SemaphorePermit, watch},
     time::{Instant, sleep_until},
 };
 
 use super::{
     Health,
     host::{Change, Test},
+    ruling::Ruling,
     run::{Report, run},
 };
 use crate::{
@@ -38,6 +40,7 @@ struct Shared {
     limit: Option<Duration>,
     settings: UptimeTests,
     room: Semaphore,
+    ruling: Ruling,
     deliveries: Arc<Deliveries>,
 }
 
@@ -52,6 +55,7 @@ impl Tester {
                 client,
                 limit,
                 room: Semaphore::new(config.uptime.at_a_time),
+                ruling: Ruling::default(),
                 settings: config.uptime.clone(),
                 deliveries,
             }),
@@ -63,35 +67,23 @@ impl Tester {
     pub fn adopt(&mut self, health: &Arc<Health>) {
         let (era, belongs) = watch::channel(());
         self.era = Some(era);
-        // Tests that are gone say nothing any more.
-        health.hosts.iter().for_each(|host| health.recount(host));
+        self.shared.ruling.adopt(health);
         if self.disabled {
             return;
         }
         for test in &health.tests {
-            let (test, health) = (test.clone(), health.clone());
-            tokio::spawn(repeat(test, health, self.shared.clone(), belongs.clone()));
+            tokio::spawn(repeat(test.clone(), self.shared.clone(), belongs.clone()));
         }
     }
 }
 
 /// Runs a test again and again until the era ends.
-async fn repeat(
-    test: Arc<Test>,
-    health: Arc<Health>,
-    shared: Arc<Shared>,
-    mut era: watch::Receiver<()>,
-) {
+async fn repeat(test: Arc<Test>, shared: Arc<Shared>, mut era: watch::Receiver<()>) {
     // The task of the era before may be at its last run.
     let mut due = test.state.due.lock().await;
     loop {
         let at = due.unwrap_or_else(Instant::now);
-        tokio::select! {
-            // Nobody ever sends: the era is over.
-            _ = era.changed() => return,
-            () = sleep_until(at) => {}
-        }
-        let Ok(_room) = shared.room.acquire().await else {
+        let Some(_room) = turn(at, &shared.room, &mut era).await else {
             return;
         };
         let report = run(&test, &shared.client, shared.limit).await;
@@ -101,14 +93,34 @@ async fn repeat(
             None => every,
         };
         *due = Some(Instant::now() + pause);
-        shared.note(&test, &health, &report);
+        shared.note(&test, &report);
+    }
+}
+
+/// Waits until a test is due and there is room for it; `None` when its era is over.
+async fn turn<'r>(
+    at: Instant,
+    room: &'r Semaphore,
+    era: &mut watch::Receiver<()>,
+) -> Option<SemaphorePermit<'r>> {
+    // Nobody ever sends: a change is the end. It is looked at first, so a test that is due does not win over it.
+    tokio::select! {
+        biased;
+        _ = era.changed() => return None,
+        () = sleep_until(at) => {}
+    }
+    tokio::select! {
+        biased;
+        _ = era.changed() => None,
+        permit = room.acquire() => permit.ok(),
     }
 }
 
 impl Shared {
-    fn note(&self, test: &Test, health: &Health, report: &Report) {
+    fn note(&self, test: &Test, report: &Report) {
         let in_a_row = self.settings.in_a_row.get();
-        let change = test.state.note(report.failure.is_none(), in_a_row);
+        let noted = self.ruling.note(test, report.failure.is_none(), in_a_row);
+        let Some((test, change)) = noted else { return };
         let (api_id, host, url) = (&test.api_id, &test.host.name, test.asked.url());
         match (change, &report.failure) {
             (Some(Change::Down), reason) => {
@@ -136,8 +148,27 @@ impl Shared {
             (None, None) => {}
         }
         let Some(change) = change else { return };
-        health.recount(&test.host);
         let event = Event::of_host(api_id, host, &url, change, report);
         self.deliveries.fire(event, &test.handlers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_test_that_is_due_when_its_era_ends_is_not_run() {
+        let (here, mut era) = watch::channel(());
+        let room = Semaphore::new(1);
+        let held = turn(Instant::now(), &room, &mut era).await;
+        assert!(held.is_some());
+        drop(here);
+        // With room and without: there are many looks, since any one may come out right by chance.
+        assert!(turn(Instant::now(), &room, &mut era).await.is_none());
+        drop(held);
+        for _ in 0..100 {
+            assert!(turn(Instant::now(), &room, &mut era).await.is_none());
+        }
     }
 }
