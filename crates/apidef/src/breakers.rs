@@ -25,30 +25,30 @@ pub struct CircuitBreaker {
 /// How long a breaker may be open at most: a day.
 const LONGEST: i64 = 86_400;
 
-/// A breaker of a Classic definition.
-pub(crate) fn classic(entry: &Node<'_, '_>) -> CircuitBreaker {
+/// A breaker of a Classic definition, unless it would do nothing.
+pub(crate) fn classic(entry: &Node<'_, '_>) -> Option<CircuitBreaker> {
     let method = entry.at("method").string().to_ascii_uppercase();
     let disabled = entry.at("disable_half_open_state").bool();
-    CircuitBreaker {
+    Some(CircuitBreaker {
         path: entry.at("path").string().to_owned(),
         method: Some(method).filter(|method| !method.is_empty()),
         threshold: threshold(&entry.at("threshold_percent")),
         samples: samples(&entry.at("samples")),
-        cooldown: cooldown(&entry.at("return_to_service_after")),
         half_open: !disabled,
-    }
+        cooldown: cooldown(&entry.at("return_to_service_after"))?,
+    })
 }
 
-/// The breaker of an operation.
-pub(crate) fn oas(node: &Node<'_, '_>, path: &str, method: &str) -> CircuitBreaker {
-    CircuitBreaker {
+/// The breaker of an operation, unless it would do nothing.
+pub(crate) fn oas(node: &Node<'_, '_>, path: &str, method: &str) -> Option<CircuitBreaker> {
+    Some(CircuitBreaker {
         path: path.to_owned(),
         method: Some(method.to_ascii_uppercase()),
         threshold: threshold(&node.at("threshold")),
         samples: samples(&node.at("sampleSize")),
-        cooldown: cooldown(&node.at("coolDownPeriod")),
         half_open: node.at("halfOpenStateEnabled").bool(),
-    }
+        cooldown: cooldown(&node.at("coolDownPeriod"))?,
+    })
 }
 
 fn threshold(node: &Node<'_, '_>) -> f64 {
@@ -68,7 +68,78 @@ fn samples(node: &Node<'_, '_>) -> u64 {
     u64::try_from(samples).unwrap_or(1).max(1)
 }
 
-fn cooldown(node: &Node<'_, '_>) -> Duration {
-    let seconds = node.integer(0..=LONGEST).unwrap_or(0);
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+/// `None` for no time at all: a breaker that closes as it opens keeps no request back, and would be told of
+/// without end. Tyk takes such definitions, so they load.
+fn cooldown(node: &Node<'_, '_>) -> Option<Duration> {
+    let seconds = match node.is_present() {
+        true => node.integer(0..=LONGEST)?,
+        false => 0,
+    };
+    if seconds == 0 {
+        node.warn("is 0, so the breaker would never keep a request back: it is left out; say for how many seconds, such as 60");
+    }
+    let cooldown = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    Some(cooldown).filter(|cooldown| !cooldown.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::{ParsedDefinition, parse_classic, parse_oas};
+
+    fn classic(cooldown: &Value) -> ParsedDefinition {
+        let definition = json!({
+            "api_id": "a", "use_keyless": true,
+            "proxy": {"listen_path": "/", "target_url": "http://up.test"},
+            "version_data": {"not_versioned": true, "versions": {"Default": {
+                "use_extended_paths": true,
+                "extended_paths": {"circuit_breakers": [{
+                    "path": "/x", "method": "GET", "threshold_percent": 0.5, "samples": 4,
+                    "return_to_service_after": cooldown,
+                }]},
+            }}},
+        });
+        parse_classic(definition.to_string().as_bytes()).expect("it loads")
+    }
+
+    fn oas(cooldown: &Value) -> ParsedDefinition {
+        let definition = json!({
+            "openapi": "3.0.3", "info": {"title": "a", "version": "1"},
+            "paths": {"/x": {"get": {"operationId": "x", "responses": {"200": {"description": ""}}}}},
+            "x-tyk-api-gateway": {
+                "info": {"name": "a", "id": "a", "orgId": "o", "state": {"active": true}},
+                "server": {"listenPath": {"value": "/a/"}},
+                "upstream": {"url": "http://up.test"},
+                "middleware": {"operations": {"x": {"circuitBreaker": {
+                    "enabled": true, "threshold": 0.5, "sampleSize": 4, "coolDownPeriod": cooldown,
+                }}}},
+            },
+        });
+        parse_oas(definition.to_string().as_bytes()).expect("it loads")
+    }
+
+    #[test]
+    fn a_breaker_without_a_time_to_stay_open_is_left_out_with_a_warning() {
+        type Parse = fn(&Value) -> ParsedDefinition;
+        let formats: [(Parse, &str); 2] = [
+            (classic, "return_to_service_after"),
+            (oas, "coolDownPeriod"),
+        ];
+        for (parsed, key) in formats {
+            let whole = parsed(&json!(60));
+            assert_eq!(whole.api.breakers.len(), 1);
+            for none in [json!(0), Value::Null] {
+                let parsed = parsed(&none);
+                assert!(parsed.api.breakers.is_empty());
+                let warnings: Vec<_> = parsed.warnings.iter().map(ToString::to_string).collect();
+                assert!(
+                    warnings
+                        .iter()
+                        .any(|told| told.contains(key) && told.contains("left out")),
+                    "{warnings:?}"
+                );
+            }
+        }
+    }
 }

@@ -318,7 +318,7 @@ fn extended_paths(version: &Node<'_, '_>, facts: &mut Facts, found: &mut Paths) 
     }
     for entry in paths.at("circuit_breakers").elements() {
         if !entry.at("disabled").bool() {
-            found.breakers.push(breakers::classic(&entry));
+            found.breakers.extend(breakers::classic(&entry));
         }
     }
     for entry in paths.at("ignored").elements() {

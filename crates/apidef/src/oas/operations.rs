@@ -54,7 +54,9 @@ pub(crate) fn read(root: &Node<'_, '_>, extension: &Node<'_, '_>, facts: &mut Fa
         let breaker = operation.at("circuitBreaker");
         if breaker.is_enabled() {
             match place {
-                Some((path, method)) => found.breakers.push(breakers::oas(&breaker, path, method)),
+                Some((path, method)) => {
+                    found.breakers.extend(breakers::oas(&breaker, path, method));
+                }
                 None => breaker.warn("has no effect: no path has an operation with this id"),
             }
         }

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Tester, WatchedBreaker};
+use super::{Tester, WatchedBreaker, breaker::News};
 use crate::{
     events::{Deliveries, Event},
     live::Live,
@@ -39,40 +39,42 @@ fn look(watched: &WatchedBreaker, deliveries: &Deliveries) {
     let is_open = watched.breaker.is_open();
     let news = watched.breaker.take_news();
     let (api_id, path) = (&watched.api_id, &watched.settings.path);
-    // Of several changes since the last look the order is known by how it ended.
-    let mut changes = Vec::new();
-    for n in 0..news.trips.max(news.resets) {
-        let (trip, reset) = (n < news.trips, n < news.resets);
-        let order = if is_open {
-            [(reset, false), (trip, true)]
-        } else {
-            [(trip, true), (reset, false)]
+    for (tripped, times) in changes(is_open, news) {
+        let told = match tripped {
+            true => "circuit breaker tripped",
+            false => "circuit breaker reset",
         };
-        changes.extend(
-            order
-                .into_iter()
-                .filter(|(happened, _)| *happened)
-                .map(|(_, trip)| trip),
-        );
-    }
-    for tripped in changes {
-        if tripped {
-            tracing::warn!(
-                prefix = "circuit-breaker",
-                api_id,
-                path,
-                "circuit breaker tripped"
-            );
-        } else {
-            tracing::warn!(
-                prefix = "circuit-breaker",
-                api_id,
-                path,
-                "circuit breaker reset"
-            );
-        }
+        tracing::warn!(prefix = "circuit-breaker", api_id, path, times, "{told}");
         for event in Event::of_breaker(api_id, path, tripped) {
             deliveries.fire(event, &watched.handlers);
         }
+    }
+}
+
+/// What is told of since the last look: at most that it opened and that it closed, each with how often, so that
+/// nobody who makes it do both floods the log and those who are told. The order is known by how it ended.
+fn changes(is_open: bool, news: News) -> impl Iterator<Item = (bool, u64)> {
+    let (trips, resets) = ((true, news.trips), (false, news.resets));
+    let changes = match is_open {
+        true => [resets, trips],
+        false => [trips, resets],
+    };
+    changes.into_iter().filter(|(_, times)| *times > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_often_it_opened_and_closed_each_is_told_once_with_a_count() {
+        let told = |is_open, trips, resets| -> Vec<_> {
+            changes(is_open, News { trips, resets }).collect()
+        };
+        assert_eq!(told(false, 0, 0), []);
+        assert_eq!(told(true, 1, 0), [(true, 1)]);
+        assert_eq!(told(false, 0, 1), [(false, 1)]);
+        assert_eq!(told(false, 700, 701), [(true, 700), (false, 701)]);
+        assert_eq!(told(true, 700, 699), [(false, 699), (true, 700)]);
     }
 }
