@@ -14,6 +14,8 @@
 //! - State outlives snapshots: a reload neither closes a breaker nor forgets what it counted, nor how a host is.
 
 mod breaker;
+#[cfg(test)]
+pub mod doubles;
 mod host;
 mod rolling;
 mod ruling;

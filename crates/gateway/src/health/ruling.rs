@@ -51,36 +51,18 @@ impl Ruling {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_apidef::parse_classic;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::{events::Handlers, health::Host};
+    use crate::health::{
+        Host,
+        doubles::{host, tests},
+    };
 
     /// So many tests of one host.
     fn tests_of(host: &Arc<Host>, count: usize) -> Vec<Arc<Test>> {
-        let list: Vec<_> = (0..count)
-            .map(|n| json!({"url": format!("http://one.test/{n}")}))
-            .collect();
-        let definition = json!({
-            "name": "a", "api_id": "a", "org_id": "o", "active": true, "use_keyless": true,
-            "proxy": {"listen_path": "/a/", "target_url": "http://one.test"},
-            "uptime_tests": {"check_list": list},
-        });
-        let parsed = parse_classic(definition.to_string().as_bytes()).expect("a definition");
-        let tests = parsed.api.uptime_tests.into_iter();
-        tests
-            .map(|asked| {
-                Arc::new(Test {
-                    api_id: "a".to_owned(),
-                    asked,
-                    host: host.clone(),
-                    endpoint: None,
-                    handlers: Arc::<Handlers>::default(),
-                    state: Arc::default(),
-                })
-            })
-            .collect()
+        let urls = (0..count).map(|n| json!({"url": format!("http://one.test/{n}")}));
+        tests(host, &Value::from_iter(urls))
     }
 
     fn health(host: &Arc<Host>, tests: &[Arc<Test>]) -> Arc<Health> {
@@ -89,10 +71,6 @@ mod tests {
             hosts: vec![host.clone()],
             ..Health::default()
         })
-    }
-
-    fn host() -> Arc<Host> {
-        Arc::new(Host::new("one.test:80".to_owned()))
     }
 
     #[test]

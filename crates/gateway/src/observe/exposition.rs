@@ -1,8 +1,11 @@
 //! What workers count, added up and written as metrics.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use crate::{flight::REFUSALS, health::Health};
@@ -219,10 +222,25 @@ pub(super) fn hosts(page: &mut Page, health: &Health) {
     }
     let name = "portcullis_uptime_test_up";
     page.family(name, "gauge", "1 unless an uptime test of an API fails.");
+    // Tests that differ in what no label tells are one series: up while all of them are.
+    let mut places: HashMap<_, usize> = HashMap::new();
+    let mut series: Vec<(&str, String, bool)> = Vec::new();
     for test in &health.tests {
-        let url = test.asked.url();
-        let labels = [("tyk_api_id", &*test.api_id), ("url", &*url)];
-        page.sample(name, &labels, u64::from(!test.state.is_down()));
+        let (api_id, url, up) = (&*test.api_id, test.asked.url(), !test.state.is_down());
+        match places.entry((api_id, url.clone())) {
+            Entry::Occupied(place) => series[*place.get()].2 &= up,
+            Entry::Vacant(place) => {
+                place.insert(series.len());
+                series.push((api_id, url, up));
+            }
+        }
+    }
+    for (api_id, url, up) in series {
+        page.sample(
+            name,
+            &[("tyk_api_id", api_id), ("url", &*url)],
+            u64::from(up),
+        );
     }
 }
 
@@ -237,4 +255,49 @@ fn flag_texts() -> impl Iterator<Item = &'static str> {
     flags()
         .map(|flag| flag.map_or("", ResponseFlag::flag))
         .filter(move |text| last.replace(*text) != Some(*text))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::health::doubles::{host, tests};
+
+    #[test]
+    fn tests_of_one_url_are_one_series_that_is_up_while_all_of_them_are() {
+        let host = host();
+        let health = Health {
+            tests: tests(
+                &host,
+                &json!([
+                    {"url": "http://one.test/x"},
+                    {"url": "http://one.test/x", "method": "POST"},
+                    {"url": "http://one.test/y"},
+                ]),
+            ),
+            hosts: vec![host],
+            ..Health::default()
+        };
+        let shown = || {
+            let mut page = Page::default();
+            hosts(&mut page, &health);
+            let page = page.finish();
+            let lines = page
+                .lines()
+                .filter(|line| line.starts_with("portcullis_uptime_test_up{"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let line = |path: &str, up: u8| {
+            format!(
+                "portcullis_uptime_test_up{{tyk_api_id=\"a\",url=\"http://one.test/{path}\"}} {up}"
+            )
+        };
+        assert_eq!(shown(), [line("x", 1), line("y", 1)]);
+        for place in 0..2 {
+            health.tests[place].state.note(false, 1);
+            assert_eq!(shown(), [line("x", 0), line("y", 1)]);
+            health.tests[place].state.note(true, 1);
+        }
+    }
 }
