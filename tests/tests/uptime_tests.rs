@@ -488,17 +488,84 @@ fn check_tells_of_tests_and_of_targets_that_nobody_tests() {
     assert!(ended.status.success());
 }
 
+/// Two gateways: what the one does in two rounds, the other has had the time for.
 #[test]
 fn where_tests_are_switched_off_nobody_is_tested_and_every_host_counts_as_up() {
-    let patient = Patient::new("one");
-    patient.set(false);
-    let gateway = gateway()
-        .config(json!({"uptime_tests": {"disable": true}}))
-        .api(
+    let (spared, tested) = (Patient::new("spared"), Patient::new("tested"));
+    spared.set(false);
+    let of = |patient: &Patient| {
+        balanced(
             "api",
-            &balanced("api", &[patient.server.url()], &json!([patient.test()])),
+            &[patient.server.url()],
+            &Value::from_iter([patient.test()]),
+        )
+    };
+    let disabled = gateway()
+        .config(json!({"uptime_tests": {"disable": true}}))
+        .api("api", &of(&spared));
+    let ended = disabled.run(&["check"]);
+    let line = format!(
+        "api: uptime test {}/health is not run (uptime_tests.disable)",
+        spared.server.url()
+    );
+    assert!(ended.output.contains(&line), "{}", ended.output);
+    let off = disabled.start();
+    let _on = gateway().api("api", &of(&tested)).start();
+    eventually("two rounds", || tested.server.requests() > 1);
+    assert_eq!(spared.server.connections(), 0);
+    assert_eq!(ask(&off, "/api/x").text(), "spared");
+    assert!(is_up(&off, "api"));
+}
+
+/// Switched off, without what it relies on, without a place: none of them is served, so none is tested. A version
+/// that has no place of its own is served by its base.
+#[test]
+fn only_apis_that_requests_reach_have_their_upstreams_tested() {
+    let [on, off, broken, displaced, version] =
+        ["on", "off", "broken", "displaced", "version"].map(Patient::new);
+    let of = |name: &str, patient: &Patient, more: Value| with(tested(name, &patient.test()), more);
+    let base = json!({"definition": {
+        "enabled": true, "name": "v1", "default": "self", "location": "header", "key": "x-version",
+        "versions": {"v2": "version"},
+    }});
+    let gateway = gateway()
+        .api("on", &of("on", &on, base))
+        .api("off", &of("off", &off, json!({"active": false})))
+        .api(
+            "broken",
+            &of(
+                "broken",
+                &broken,
+                json!({"proxy": {"target_url": "tyk://other"}}),
+            ),
+        )
+        .api(
+            "displaced",
+            &of(
+                "displaced",
+                &displaced,
+                json!({"proxy": {"listen_path": "/displaced/{id:(}/"}}),
+            ),
+        )
+        .api(
+            "version",
+            &of("version", &version, json!({"active": false})),
         )
         .start();
-    assert_eq!(ask(&gateway, "/api/x").text(), "one");
-    assert!(is_up(&gateway, "api"));
+    eventually("two rounds", || {
+        on.server.requests() > 1 && version.server.requests() > 1
+    });
+    for (name, patient) in [
+        ("off", &off),
+        ("broken", &broken),
+        ("displaced", &displaced),
+    ] {
+        assert_eq!(patient.server.connections(), 0, "{name}");
+    }
+    let page = gateway.control("/metrics").expect(200).text();
+    let series: Vec<_> = page
+        .lines()
+        .filter(|line| line.starts_with("portcullis_uptime_test_up{"))
+        .collect();
+    assert_eq!(series.len(), 2, "{series:?}");
 }

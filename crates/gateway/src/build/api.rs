@@ -9,7 +9,7 @@ use portcullis_policy::path_pattern;
 use portcullis_store::token;
 use regex::Regex;
 
-use super::{Builder, Finding, hops, warning};
+use super::{Builder, Finding, health::Part, hops, warning};
 use crate::{
     access::jwt::Verifier,
     clients::{InUse, Watched},
@@ -173,9 +173,12 @@ impl Builder {
                 .filter(|finding| seen.insert(finding.to_string())),
         );
         let revocation = self.revocation(api, findings);
-        let slot = self.registry.slot(&api.id);
+        let clients = self.client_list(api, &revocation, findings)?;
+        let tokens = self.verifier(api, findings)?;
+        let login = self.login(api)?;
         let events = Handlers::prepare(api, &self.config.base, findings);
-        let breakers = self.health.breakers(api, &events)?;
+        let mut part = Part::of(api);
+        let breakers = self.health.breakers(&mut part, api, &events, findings)?;
         for asked in &api.uptime_tests {
             let endpoint = match asked.target.scheme {
                 Scheme::Tls => {
@@ -184,39 +187,44 @@ impl Builder {
                 }
                 _ => None,
             };
-            self.health.test(api, asked, endpoint, &events);
+            self.health.test(&mut part, asked, endpoint, &events);
         }
-        if api
-            .uptime_tests
-            .iter()
-            .any(|asked| asked.target.scheme == Scheme::Http)
-            && self.config.external_services.health.mtls.enabled
-        {
-            findings.push(warning(
-                &format!("API {}", api.id),
-                "its uptime tests by http:// fail: external_services.health.mtls.enabled asks for TLS; \
-                 test by https://"
-                    .to_owned(),
-            ));
-        }
-        let hosts = self.health.hosts(api);
+        findings.extend(self.tests_that_fail(api));
+        let hosts = self.health.hosts(&mut part, api);
+        // Nothing can fail any more.
+        self.health.watch(part);
         Ok(Arc::new(RunningApi {
             api: Arc::new(api.clone()),
-            slot,
+            slot: self.registry.slot(&api.id),
             timeouts,
             breakers,
             hosts,
             open_paths,
             rate: api.limits.rate.map(|rate| self.api_rate(api, rate)),
-            clients: self.client_list(api, &revocation, findings)?,
+            clients,
             revocation,
-            tokens: self.verifier(api, findings)?,
-            login: self.login(api)?,
+            tokens,
+            login,
             shown: self.shown(api, &endpoints),
             endpoints,
             overrides: Overrides::of_api(&api.error_overrides, &self.overrides),
             events,
         }))
+    }
+
+    /// Uptime tests of an API that cannot succeed.
+    fn tests_that_fail(&self, api: &Api) -> Option<Finding> {
+        let mut tests = api.uptime_tests.iter();
+        let clear = tests.any(|asked| asked.target.scheme == Scheme::Http);
+        let fails = clear && self.config.external_services.health.mtls.enabled;
+        fails.then(|| {
+            warning(
+                &format!("API {}", api.id),
+                "its uptime tests by http:// fail: external_services.health.mtls.enabled asks for TLS; \
+                 test by https://"
+                    .to_owned(),
+            )
+        })
     }
 }
 

@@ -382,6 +382,9 @@ impl Builder {
             ports.insert(port, port_state);
         }
 
+        let displaced = problems.iter().filter(|problem| problem.quarantines());
+        let displaced = displaced.filter_map(|problem| Some(problem.api_id()?.to_owned()));
+        let reached = health::reached(&order, &displaced.collect());
         let mut reported = HashSet::new();
         for problem in problems {
             if !reported.insert(problem.to_string()) {
@@ -424,11 +427,8 @@ impl Builder {
         self.lists
             .retain(|owner, _| owner.is_empty() || running.contains_key(owner));
         self.shown.retain(|id, _| running.contains_key(id));
-        let balanced: Vec<_> = order
-            .iter()
-            .map(|api| (api.api.id.clone(), api.hosts.clone()))
-            .collect();
-        findings.extend(self.health.advice(&balanced));
+        let (health, advice) = self.health.finish(&reached);
+        findings.extend(advice);
         self.generation += 1;
         let served = running.values().filter(|api| api.api.active).count();
         let snapshot = Snapshot {
@@ -437,7 +437,7 @@ impl Builder {
             policies: self.policies.set.clone(),
             control_list: self.control_list.clone(),
             endpoints: Arc::new(self.endpoints.numbers().collect()),
-            health: self.health.finish(),
+            health,
         };
         let is_unverified = |api: &&Arc<RunningApi>| {
             let tls = &api.api.upstream.tls;
