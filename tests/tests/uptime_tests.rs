@@ -404,6 +404,20 @@ fn raw_connections_are_tested_by_what_is_said_on_them_and_with_the_tls_of_the_ap
     }
 }
 
+#[test]
+fn a_raw_connection_of_an_api_that_has_a_proxy_is_not_tested_straight() {
+    let upstream = Upstream::start(Talk::stall);
+    let proxy =
+        json!({"proxy": {"transport": {"proxy_url": format!("http://127.0.0.1:{}", free_port())}}});
+    let test = json!({"url": format!("tcp://{}", upstream.address())});
+    let gateway = gateway()
+        .api("api", &with(tested("api", &test), proxy))
+        .start();
+    gateway.wait_log("its uptime tests by tcp:// and tls:// fail");
+    gateway.wait_log("host is down: connections are not tested through the proxy of the API");
+    assert_eq!(upstream.connections(), 0);
+}
+
 /// The identity towards a target is the target's own, also where it is the turn of another that is down.
 #[test]
 fn each_target_is_shown_its_own_certificate_whoever_is_down() {

@@ -16,6 +16,7 @@ use crate::{
     events::Handlers,
     overrides::Overrides,
     proxy::{
+        dial::Way,
         login::Login,
         pool::{Endpoint, EndpointTls},
     },
@@ -179,17 +180,19 @@ impl Builder {
         let events = Handlers::prepare(api, &self.config.base, findings);
         let mut part = Part::of(api);
         let breakers = self.health.breakers(&mut part, api, &events, findings)?;
+        let mut proxied = false;
         for asked in &api.uptime_tests {
-            let endpoint = match asked.target.scheme {
-                Scheme::Tls => {
-                    let endpoints = &mut self.endpoints;
-                    Some(endpoints.of(&asked.target, &upstream, &hop_identity, &mut Vec::new())?)
-                }
-                _ => None,
-            };
+            let mut endpoint = None;
+            if asked.is_raw() {
+                let endpoints = &mut self.endpoints;
+                let made =
+                    endpoints.of(&asked.target, &upstream, &hop_identity, &mut Vec::new())?;
+                proxied |= !matches!(made.way, Way::Direct);
+                endpoint = Some(made);
+            }
             self.health.test(&mut part, asked, endpoint, &events);
         }
-        findings.extend(self.tests_that_fail(api));
+        findings.extend(self.tests_that_fail(api, proxied));
         let hosts = self.health.hosts(&mut part, api);
         // Nothing can fail any more.
         self.health.watch(part);
@@ -212,19 +215,22 @@ impl Builder {
         }))
     }
 
-    /// Uptime tests of an API that cannot succeed.
-    fn tests_that_fail(&self, api: &Api) -> Option<Finding> {
+    /// Uptime tests of an API that cannot succeed; `proxied` where a proxy leads to those of raw connections.
+    fn tests_that_fail(&self, api: &Api, proxied: bool) -> Vec<Finding> {
         let mut tests = api.uptime_tests.iter();
         let clear = tests.any(|asked| asked.target.scheme == Scheme::Http);
         let fails = clear && self.config.external_services.health.mtls.enabled;
-        fails.then(|| {
-            warning(
-                &format!("API {}", api.id),
-                "its uptime tests by http:// fail: external_services.health.mtls.enabled asks for TLS; \
-                 test by https://"
-                    .to_owned(),
-            )
-        })
+        let by_http = fails.then_some(
+            "its uptime tests by http:// fail: external_services.health.mtls.enabled asks for TLS; \
+             test by https://",
+        );
+        let raw = proxied.then_some(
+            "its uptime tests by tcp:// and tls:// fail: connections are not tested through its proxy; \
+             test by https://",
+        );
+        let place = format!("API {}", api.id);
+        let said = by_http.into_iter().chain(raw);
+        said.map(|said| warning(&place, said.to_owned())).collect()
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Test {
     pub asked: UptimeTest,
     /// Whom it is about.
     pub host: Arc<Host>,
-    /// How TLS is spoken where a raw connection has it: with the API's settings.
+    /// Where a raw connection leads, and how TLS is spoken on it: with the API's settings.
     pub endpoint: Option<Arc<Endpoint>>,
     /// Who is told of it.
     pub handlers: Arc<Handlers>,

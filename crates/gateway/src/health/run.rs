@@ -23,7 +23,10 @@ use tokio::{
 };
 
 use super::host::Test;
-use crate::{proxy::pool::EndpointTls, services::Client};
+use crate::{
+    proxy::{dial::Way, pool::EndpointTls},
+    services::Client,
+};
 
 /// How long a raw connection may take of which nothing is said.
 const RAW: Duration = Duration::from_secs(10);
@@ -106,6 +109,17 @@ async fn request(
 }
 
 async fn raw(test: &Test) -> Result<(), String> {
+    match test.endpoint.as_ref().map(|endpoint| &endpoint.way) {
+        None | Some(Way::Direct) => {}
+        Some(Way::Barred(reason)) => return Err(format!("its proxy cannot be used: {reason}")),
+        // What can be reached straight may not be by the proxy, and the other way round.
+        Some(Way::Forwarded(_) | Way::Tunnelled(_)) => {
+            return Err(
+                "connections are not tested through the proxy of the API; test by https://"
+                    .to_owned(),
+            );
+        }
+    }
     let target = &test.asked.target;
     let mut socket = TcpStream::connect((&*target.host, target.port))
         .await
@@ -192,5 +206,73 @@ fn proxy_header(ours: std::io::Result<SocketAddr>, theirs: std::io::Result<Socke
             )
         }
         _ => "PROXY UNKNOWN\r\n".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::ErrorKind, net::TcpListener, sync::Arc};
+
+    use portcullis_config::ProxyAddress;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        health::doubles,
+        proxy::{
+            hop::Hop,
+            pool::{Endpoint, Http2Use},
+        },
+    };
+
+    /// A test of a raw connection that leads this way.
+    fn leading(way: Way, port: u16) -> Test {
+        let list = json!([{"url": format!("tcp://127.0.0.1:{port}")}]);
+        let tests = doubles::tests(&doubles::host(), &list);
+        let test = &tests[0];
+        let endpoint = Endpoint {
+            id: 0,
+            host: "127.0.0.1".into(),
+            port,
+            authority: "127.0.0.1".into(),
+            tls: EndpointTls::Clear,
+            http2: Http2Use::Never,
+            way,
+            switching: None,
+            dial: RAW,
+            keep: 0,
+            max_age: None,
+            contact: Arc::default(),
+        };
+        Test {
+            api_id: test.api_id.clone(),
+            asked: test.asked.clone(),
+            host: test.host.clone(),
+            endpoint: Some(Arc::new(endpoint)),
+            handlers: test.handlers.clone(),
+            state: test.state.clone(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_a_proxy_leads_to_is_not_made_straight() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a listener");
+        let port = listener.local_addr().expect("it is bound").port();
+        let proxy = ProxyAddress::parse("http://127.0.0.1:1").expect("an address");
+        for (way, said) in [
+            (Way::Barred("no proxy".into()), "no proxy"),
+            (
+                Way::Tunnelled(Arc::new(Hop::new(&proxy, None))),
+                "test by https://",
+            ),
+        ] {
+            let failure = raw(&leading(way, port)).await.expect_err("it fails");
+            assert!(failure.contains(said), "{failure}");
+        }
+        let none = listener.accept().expect_err("nobody came");
+        assert_eq!(none.kind(), ErrorKind::WouldBlock);
+        let straight = raw(&leading(Way::Direct, port)).await;
+        assert_eq!(straight, Ok(()));
     }
 }
