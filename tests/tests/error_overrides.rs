@@ -260,12 +260,24 @@ fn only_the_beginning_of_a_large_error_is_looked_at_and_all_of_it_passes() {
     let large = "a".repeat(200_000) + "needle";
     let upstream = failing("500 No", "", &large);
     let rules = |pattern: &str| json!({"500": [{"match": {"message_pattern": pattern}, "response": {"status_code": 502, "body": "short"}}]});
+    let stock = failing(
+        "500 No",
+        "",
+        &json!({"error": {"code": "OUT_OF_STOCK"}, "trace": large}).to_string(),
+    );
+    let member = json!({"500": [{
+        "match": {"body_field": "error.code", "body_value": "OUT_OF_STOCK"},
+        "response": {"status_code": 502, "body": "short"},
+    }]});
     let gateway = gateway(&json!({}))
         .api("late", &ruled("late", &upstream.url(), &rules("needle")))
         .api("early", &ruled("early", &upstream.url(), &rules("^aaa")))
+        .api("member", &ruled("member", &stock.url(), &member))
         .start();
     let answer = ask(&gateway, "/late/");
     assert_eq!((answer.status(), answer.text().len()), (500, large.len()));
+    let answer = ask(&gateway, "/member/");
+    assert_eq!((answer.status(), &*answer.text()), (502, "short"));
     let answer = ask(&gateway, "/early/");
     assert_eq!((answer.status(), &*answer.text()), (502, "short"));
 }

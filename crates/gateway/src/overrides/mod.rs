@@ -4,14 +4,14 @@
 //! An API's rules stand before the gateway's; the first that fits wins. An API without any rule has no
 //! [`Overrides`] at all, and a request meets nothing of this module unless it fails.
 
+mod member;
 mod upstream;
 
-use std::{borrow::Cow, cell::OnceCell, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use portcullis_apidef::{BodyPart, ErrorOverride, ErrorStatus};
 use regex::Regex;
-use serde_json::Value;
 
 pub use self::upstream::{Judge, run};
 use crate::{
@@ -116,13 +116,8 @@ impl Overrides {
 
     /// The rule for an upstream's error whose body begins like this.
     fn on_body(&self, status: u16, body: &[u8]) -> Option<Arc<Rule>> {
-        let json = OnceCell::new();
-        let json =
-            || json.get_or_init(|| serde_json::from_slice::<Value>(body).unwrap_or_default());
         let found = self.rules.iter().find(|rule| {
-            rule.statuses.includes(status)
-                && rule.may_fit_upstream(status)
-                && rule.fits_body(body, json)
+            rule.statuses.includes(status) && rule.may_fit_upstream(status) && rule.fits_body(body)
         });
         found.cloned()
     }
@@ -182,28 +177,15 @@ impl Rule {
             .is_none_or(|flag| flag == theirs && status >= 500)
     }
 
-    fn fits_body<'j>(&self, body: &[u8], json: impl FnOnce() -> &'j Value) -> bool {
+    fn fits_body(&self, body: &[u8]) -> bool {
         let by_member = self.member.as_ref().is_some_and(|(steps, wanted)| {
-            member(json(), steps).is_some_and(|found| found == *wanted)
+            member::find(body, steps).is_some_and(|found| found == *wanted)
         });
         let by_message = || match &self.message {
             Some(pattern) => pattern.is_match(&String::from_utf8_lossy(body)),
             None => self.member.is_none(),
         };
         by_member || by_message()
-    }
-}
-
-/// A member of a JSON text, as text.
-fn member<'j>(json: &'j Value, steps: &[String]) -> Option<Cow<'j, str>> {
-    let found = steps.iter().try_fold(json, |value, step| match value {
-        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
-        other => other.get(step),
-    })?;
-    match found {
-        Value::String(text) => Some(text.into()),
-        Value::Number(_) | Value::Bool(_) => Some(found.to_string().into()),
-        _ => None,
     }
 }
 
@@ -244,7 +226,7 @@ impl Told {
 mod tests {
     use super::*;
     use portcullis_apidef::gateway_error_overrides;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const STYLE: ErrorStyle = ErrorStyle {
         xml_type: None,
