@@ -253,11 +253,23 @@ fn matching(node: &Node<'_, '_>, spelling: &'static Spelling) -> ErrorMatch {
             None
         }
     };
-    ErrorMatch {
+    let matching = ErrorMatch {
         flag: written(&flag),
         message: written(&pattern),
         member,
+    };
+    if let ErrorMatch {
+        flag: None,
+        message: None,
+        member: Some(_),
+    } = matching
+    {
+        field.warn(
+            "is not looked at in errors of the gateway's own, so the rule replaces all of those with its status as \
+             well, as in Tyk; the flag URS keeps it to upstreams (5xx)",
+        );
     }
+    matching
 }
 
 fn answer(node: &Node<'_, '_>, spelling: &'static Spelling) -> ErrorAnswer {
@@ -500,6 +512,23 @@ mod tests {
                 assert!(told.contains(part), "{told}");
             }
         }
+    }
+
+    #[test]
+    fn a_rule_of_a_member_alone_is_warned_of_since_it_fits_every_error_of_the_gateways_own() {
+        let warnings = |flag: &str| {
+            let member = json!({"body_field": "a", "body_value": "b", "flag": flag});
+            let rules = json!({"500": [{"match": member, "response": {"status_code": 502}}]});
+            gateway_error_overrides(&rules).expect("usable").1
+        };
+        let alone = warnings("");
+        assert_eq!(alone.len(), 1, "{alone:?}");
+        let told = alone[0].to_string();
+        assert!(
+            told.contains("match.body_field") && told.contains("URS"),
+            "{told}"
+        );
+        assert_eq!(warnings("URS"), []);
     }
 
     #[test]

@@ -153,7 +153,8 @@ impl Rule {
         }
     }
 
-    /// Whether it is about an error of the gateway's own: its flag or its message fits, or it names neither.
+    /// Whether it is about an error of the gateway's own: its flag or its message fits, or it names neither. A
+    /// member is not looked at, as in Tyk; a rule that names nothing else was warned of when it was read.
     fn fits_own(&self, status: u16, flag: Option<&str>, message: &str) -> bool {
         if !self.statuses.includes(status) {
             return false;
@@ -285,6 +286,19 @@ mod tests {
                 told(&rules, 500, message, flag).0,
                 status,
                 "{flag:?} {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_member_is_not_looked_at_in_errors_of_the_gateways_own() {
+        for (flag, status) in [("", 502), ("URS", 500)] {
+            let member = json!({"body_field": "error", "body_value": "other", "flag": flag});
+            let rules = json!({"500": [{"match": member, "response": {"status_code": 502}}]});
+            let rules = gateway_error_overrides(&rules).expect("good rules").0;
+            assert_eq!(
+                told(&Overrides::of(&rules), 500, "m", Some("TLE")).0,
+                status
             );
         }
     }
