@@ -6,7 +6,10 @@ use portcullis_tests::{
     keys::token_api,
     ports::free_port,
     raw,
-    upstream::{Upstream, acceptor, echo, http2::Http2Upstream},
+    upstream::{
+        Upstream, acceptor, echo,
+        http2::{self, Http2Upstream},
+    },
     wire::Message,
 };
 use serde_json::{Value, json};
@@ -336,6 +339,35 @@ async fn a_client_that_does_not_read_an_error_is_not_waited_for_without_end() {
     assert_eq!(response.status(), 500);
     let line = gateway.output().wait("\"path\":\"/api/\"");
     assert!(line.contains("\"response_flag\":\"CDC\""), "{line}");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_gets_all_of_an_error_that_was_held_back() {
+    let body = "maintenance until noon";
+    let upstream = failing("503 Down", "", body);
+    let rules = |pattern: &str| json!({"503": [{"match": {"message_pattern": pattern}, "response": {"status_code": 500}}]});
+    let gateway = gateway(&json!({}))
+        .tls()
+        .config(json!({"http_server_options": {"enable_http2": true}}))
+        .api(
+            "fits",
+            &ruled("fits", &upstream.url(), &rules("until noon")),
+        )
+        .api("other", &ruled("other", &upstream.url(), &rules("needle")))
+        .start();
+    let mut settings = h2::client::Builder::new();
+    settings.initial_window_size(3);
+    let mut client = raw::http2_with(&gateway, &settings).await;
+    for (path, status) in [("fits", 500), ("other", 503)] {
+        let request = http::Request::get(format!("https://localhost/{path}/"))
+            .body(())
+            .expect("a request");
+        let (response, _) = client.send_request(request, true).expect("sent");
+        let response = response.await.expect("a response");
+        assert_eq!(response.status(), status);
+        let (content, _) = http2::read(response.into_body()).await.expect("a body");
+        assert_eq!(content, body, "{path}");
+    }
 }
 
 #[test]

@@ -221,8 +221,13 @@ impl<C: Client> Judged<'_, C> {
 
     /// Decides about a response by what has come of its body.
     fn decide(&mut self) -> Result<(), ClientError> {
-        let State::Holding(head, held) = std::mem::replace(&mut self.state, State::Passing) else {
-            return Ok(());
+        let (head, held) = match std::mem::replace(&mut self.state, State::Passing) {
+            State::Holding(head, held) => (head, held),
+            // It is decided.
+            other => {
+                self.state = other;
+                return Ok(());
+            }
         };
         match self.judge.rules.on_body(head.status, &held) {
             Some(rule) => self.replace(&rule, *head, held),
