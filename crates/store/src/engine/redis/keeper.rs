@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - A store that is away is looked for without end, with growing pauses; its return makes a new link.
+//! - What there is nothing to connect with is not looked for at all; whether that has changed is seen soon.
 //! - New files replace the link only once a connection with them serves; until then the old one stays.
 //! - Entries of the certificate store that are gone, or that cannot be used, end the link.
 //! - Every change is logged once.
@@ -17,7 +18,7 @@ use portcullis_tls::contact::Session;
 use super::{
     Inner,
     link::Link,
-    material::{self, Material},
+    material::{self, Material, Unusable},
     probe, reason,
     stored::{Chosen, Entries},
 };
@@ -74,14 +75,8 @@ impl Keeper {
             };
             self.follow(&store).await;
             let up = self.look(&store).await;
-            let wait = if up {
-                self.pause = PAUSES.0;
-                LOOK
-            } else {
-                let pause = self.pause;
-                self.pause = (pause * 2).min(PAUSES.1);
-                pause
-            };
+            let missing = matches!(**store.material.load(), Material::Missing(_));
+            let wait = self.wait(up, missing);
             let hint = store.hint.clone();
             drop(store);
             tokio::select! {
@@ -90,6 +85,18 @@ impl Keeper {
                 () = hint.notified(), if up => {}
             }
         }
+    }
+
+    /// How long it is until the next look. Where there is nothing to connect with, no server is bothered and
+    /// entries are looked at as ever.
+    fn wait(&mut self, up: bool, missing: bool) -> Duration {
+        if up || missing {
+            self.pause = PAUSES.0;
+            return LOOK;
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(PAUSES.1);
+        pause
     }
 
     /// Whether the store serves.
@@ -195,7 +202,11 @@ impl Keeper {
                 store.material.store(Arc::new(material));
                 self.pending = Some(tokio::time::Instant::now());
             }
-            Ok(Err(error)) => {
+            Ok(Err(Unusable::Entries(why))) => {
+                self.refused = Some(sources);
+                return store.give_up(&why);
+            }
+            Ok(Err(Unusable::Settings(error))) => {
                 self.refused = Some(sources);
                 tracing::error!(
                     %error,
@@ -354,5 +365,34 @@ impl Inner {
                 reason: reason::of_way(error),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_while_the_store_is_away_and_not_while_there_is_nothing_to_connect_with() {
+        let mut keeper = Keeper {
+            store: Weak::new(),
+            seen: Sources {
+                files: Vec::new(),
+                entries: None,
+            },
+            refused: None,
+            pending: None,
+            pause: PAUSES.0,
+        };
+        let mut waits = |up, missing| [(); 10].map(|()| keeper.wait(up, missing));
+        assert_eq!(waits(false, true), [LOOK; 10]);
+        let away = waits(false, false);
+        assert_eq!(
+            (away[0], away[1], away[9]),
+            (PAUSES.0, PAUSES.0 * 2, PAUSES.1)
+        );
+        assert_eq!(waits(false, true), [LOOK; 10]);
+        assert_eq!(waits(true, false), [LOOK; 10]);
+        assert_eq!(waits(false, false)[0], PAUSES.0);
     }
 }

@@ -29,6 +29,21 @@ pub(super) enum Material {
     Missing(String),
 }
 
+/// Why nothing can be connected with.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    /// Settings, or the files they name.
+    Settings(StoreError),
+    /// Entries of the certificate store: which, and why.
+    Entries(String),
+}
+
+impl From<StoreError> for Unusable {
+    fn from(error: StoreError) -> Self {
+        Self::Settings(error)
+    }
+}
+
 /// TLS settings whose files and entries have been read.
 pub(super) struct Tls {
     /// Makes TLS connections.
@@ -67,12 +82,15 @@ impl Material {
 
 /// Reads what the settings in `block` name, and takes what the entries of the certificate store hold, in their
 /// place where they are named.
+///
+/// # Errors
+/// [`Unusable`], which says what is to be mended.
 pub(super) fn load(
     config: &Config,
     block: &str,
     entries: Entries,
     chosen: Chosen,
-) -> Result<Material, StoreError> {
+) -> Result<Material, Unusable> {
     if !config.use_ssl {
         return Ok(Material::Clear);
     }
@@ -85,9 +103,10 @@ pub(super) fn load(
         .danger_accept_invalid_hostnames(config.ssl_insecure_skip_verify);
     let mut stamps = Vec::new();
     let (mut own, mut trusted) = (None, None);
+    let has_stored_pair = chosen.pair.is_some();
     if let Some(named) = chosen.authorities {
         trusted = Some(named.len());
-        for authority in native(&named).map_err(|reason| setup(block, &reason))? {
+        for authority in native(&named).map_err(|reason| of_entries("ca_cert_ids", &reason))? {
             builder.add_root_certificate(authority);
         }
         builder.disable_built_in_roots(true);
@@ -102,11 +121,11 @@ pub(super) fn load(
         builder.disable_built_in_roots(true);
     }
     if let Some((certificates, key)) = chosen.pair {
-        let identity = identity(&certificates, &key).map_err(|reason| setup(block, &reason))?;
-        builder.identity(identity);
+        let unusable = |reason: String| of_entries("cert_id", &reason);
+        builder.identity(identity(&certificates, &key).map_err(unusable)?);
         let leaf = certificates.first().map(|leaf| leaf.to_der()).transpose();
         own = leaf
-            .map_err(|error| setup(block, &error.to_string()))?
+            .map_err(|error| unusable(error.to_string()))?
             .map(Arc::from);
     } else if let Some((certificate, key)) = pair_paths(config, block)? {
         let unusable = |reason: String| unusable(block, "cert_file", certificate, &reason);
@@ -127,9 +146,11 @@ pub(super) fn load(
         own = loaded.pair.chain().first().cloned();
         stamps.extend(loaded.stamps);
     }
-    let connector = builder
-        .build()
-        .map_err(|error| setup(block, &error.to_string()))?;
+    // A pair whose key is another's, or that is too weak, is found out only here.
+    let connector = builder.build().map_err(|error| match has_stored_pair {
+        true => of_entries("cert_id", &error.to_string()),
+        false => setup(block, &error.to_string()).into(),
+    })?;
     Ok(Material::Tls(Tls {
         connector,
         stamps,
@@ -137,6 +158,14 @@ pub(super) fn load(
         own,
         authorities: trusted,
     }))
+}
+
+/// Entries that are named by a key and were read, and that no connection can be made with.
+fn of_entries(key: &str, reason: &str) -> Unusable {
+    Unusable::Entries(format!(
+        "mTLS certificate loading failed: external_services.storage.mtls.{key}: what the store holds cannot be \
+         used: {reason}"
+    ))
 }
 
 fn setup(block: &str, reason: &str) -> StoreError {
@@ -267,4 +296,42 @@ fn versions(config: &Config, block: &str) -> Result<(Protocol, Protocol), StoreE
         _ => Protocol::Tlsv12,
     };
     Ok((protocol(min), protocol(max)))
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_pki::make::{Algorithm, Pair, make_ca, make_client};
+
+    use super::*;
+
+    fn client() -> Pair {
+        let ca = make_ca("CA", Algorithm::P256, 1).expect("an authority");
+        make_client(&ca, "client", Algorithm::P256, 1).expect("a pair")
+    }
+
+    #[test]
+    fn a_stored_pair_that_no_connection_can_be_made_with_is_no_matter_of_files() {
+        let text = r#"{"storage": {"type": "redis", "host": "localhost", "use_ssl": true}}"#;
+        let loaded = portcullis_config::load_text(Path::new("tyk.conf"), text, []);
+        let config = loaded.expect("valid").config.storage.expect("a store");
+        let (own, other) = (client(), client());
+        let load = |key: &PKey<Private>| {
+            let chosen = Chosen {
+                pair: Some((vec![own.certificate.clone()], key.clone())),
+                authorities: None,
+            };
+            load(&config, "storage", vec![None], chosen)
+        };
+        assert!(matches!(load(&own.key), Ok(Material::Tls(tls)) if tls.own.is_some()));
+        match load(&other.key) {
+            Err(Unusable::Entries(why)) => {
+                assert!(
+                    why.contains("external_services.storage.mtls.cert_id"),
+                    "{why}"
+                );
+            }
+            Err(Unusable::Settings(error)) => panic!("{error}"),
+            Ok(_) => panic!("a key that is another's"),
+        }
+    }
 }

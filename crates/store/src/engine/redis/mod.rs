@@ -42,7 +42,13 @@ use portcullis_tls::Contact;
 use tokio::sync::{Notify, broadcast, watch};
 
 pub use self::stored::StoredMaterial;
-use self::{keeper::Keeper, link::Link, material::Material, script::Script, stored::Chosen};
+use self::{
+    keeper::Keeper,
+    link::Link,
+    material::{Material, Unusable},
+    script::Script,
+    stored::Chosen,
+};
 use super::{
     Condition, Count, Health, Lifetime, Outward,
     messages::{Inbox, Message},
@@ -156,17 +162,23 @@ impl Redis {
                 "a cluster has database 0 alone; that is used"
             );
         }
-        let material = match &stored {
-            None => material::load(&config, block, Vec::new(), Chosen::default())?,
+        let loaded = match &stored {
+            None => material::load(&config, block, Vec::new(), Chosen::default()),
             Some(stored) => match stored.read().await {
-                Err(error) => {
-                    Material::Missing(format!("mTLS certificate store access failed: {error}"))
-                }
+                Err(error) => Err(Unusable::Entries(format!(
+                    "mTLS certificate store access failed: {error}"
+                ))),
                 Ok(entries) => match stored.choose(&entries) {
-                    Err(why) => Material::Missing(why),
-                    Ok(chosen) => material::load(&config, block, entries, chosen)?,
+                    Err(why) => Err(Unusable::Entries(why)),
+                    Ok(chosen) => material::load(&config, block, entries, chosen),
                 },
             },
+        };
+        let material = match loaded {
+            Ok(material) => material,
+            Err(Unusable::Settings(error)) => return Err(error),
+            // Whoever mends an entry need not start the gateway again.
+            Err(Unusable::Entries(why)) => Material::Missing(why),
         };
         if config.use_ssl && config.ssl_insecure_skip_verify {
             tracing::warn!(
