@@ -265,6 +265,7 @@ fn a_name_with_a_password_is_shown_to_the_upstream() {
             "enabled": true, "username": "gateway", "password": "p:w"}}}),
     );
     let gateway = Gateway::builder().api("u", &definition).start();
+    gateway.wait_log("travels in clear text: use an https:// target");
     // RFC 7617: gateway:p:w
     assert_eq!(shown(&gateway, "authorization"), "Basic Z2F0ZXdheTpwOnc=");
 }

@@ -208,17 +208,27 @@ fn token(node: &Node<'_, '_>, names: &'static Names, facts: &mut Facts) -> Optio
     })
 }
 
-/// Fields that frame or route a request; a credential in one of them would break it.
-const RESERVED: [&str; 9] = [
+/// Fields that frame or route a request, or that the gateway writes itself; a credential in one of them would break
+/// it, or be taken for what the gateway says of the client.
+const RESERVED: [&str; 18] = [
+    "client-cert",
+    "client-cert-chain",
     "connection",
     "content-length",
     "expect",
     "host",
+    "http2-settings",
     "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
 ];
 
 /// The field a credential stands in: as in Tyk a name counts where `enabled` says so.
@@ -231,9 +241,10 @@ fn header(node: &Node<'_, '_>) -> String {
         return header_name(&name, "");
     }
     let header = header_name(&name, name.string());
-    if RESERVED.contains(&header.as_str()) {
+    // Many an upstream does not tell an underscore from a hyphen.
+    if RESERVED.contains(&header.replace('_', "-").as_str()) {
         name.error(
-            format!("{header:?} frames or routes a request"),
+            format!("{header:?} frames or routes a request, or is written by the gateway itself"),
             "the name of a field for credentials, such as Authorization or X-Token",
             "",
         );

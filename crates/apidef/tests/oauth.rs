@@ -302,6 +302,27 @@ fn a_credential_that_cannot_be_used_is_an_error_and_a_signature_is_a_protection(
             "{said}: {errors:?}"
         );
     }
+    for name in [
+        "Proxy-Authorization",
+        "Proxy-Connection",
+        "HTTP2-Settings",
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Host",
+        "Client-Cert",
+        "Client-Cert-Chain",
+        "X-Forwarded-Client-Cert",
+        "X_Forwarded_For",
+    ] {
+        let errors = errors(&classic(
+            json!({"upstream_auth": {"enabled": true, "basic_auth": {
+            "enabled": true, "username": "a", "header": {"enabled": true, "name": name}}}}),
+        ));
+        assert!(
+            errors.iter().any(|e| e.contains("written by the gateway")),
+            "{name}: {errors:?}"
+        );
+    }
     let signed = of_classic(&classic(json!({"request_signing": {"is_enabled": true}})));
     assert_eq!(signed.api.protections, [Protection::UpstreamCredentials]);
     let off = of_classic(&classic(json!({"upstream_auth": {"enabled": false,

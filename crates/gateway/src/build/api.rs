@@ -194,6 +194,14 @@ impl Builder {
         }
         findings.extend(self.tests_that_fail(api, proxied));
         let hosts = self.health.hosts(&mut part, api);
+        if api.upstream.auth.is_some() && endpoints.iter().any(|target| !target.tls.is_encrypted())
+        {
+            findings.push(warning(
+                &format!("API {}", api.id),
+                "what it proves itself with to its upstream travels in clear text: use an https:// target"
+                    .to_owned(),
+            ));
+        }
         // Nothing can fail any more.
         self.health.watch(part);
         Ok(Arc::new(RunningApi {
