@@ -3,13 +3,20 @@
 
 use std::thread;
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use portcullis_tests::{
     echo::Echo,
     gateway::{Builder, Gateway, api, with},
     keys::error_of,
     mtls::{authority, issued},
     oauth::{CLIENT, CLIENT_SECRET, Provider, with_token},
-    upstream::http2::{self, Http2Upstream},
+    raw,
+    upstream::{
+        Upstream,
+        http2::{self, Http2Upstream},
+        ok,
+    },
     wait::eventually,
 };
 use serde_json::{Value, json};
@@ -152,6 +159,76 @@ fn a_token_that_is_good_outlives_an_outage_of_its_provider() {
     };
     assert!(line.contains("it answers 503"), "{line}");
     eventually("its time is over", || gateway.get("/u/").status == 500);
+}
+
+/// A definition whose upstream is shown a token in `X-Token`.
+fn in_a_field_of_its_own(url: &str, provider: &Provider) -> Value {
+    let more = json!({"header": {"enabled": true, "name": "X-Token"}});
+    with_token("u", url, &provider.url("/token"), more)
+}
+
+#[test]
+fn what_a_client_calls_like_the_credential_ends_here_as_a_trailer_and_with_underscores() {
+    let provider = Provider::start();
+    let upstream = Upstream::start(|talk| {
+        while talk.request().is_some() {
+            talk.send(ok("fine"));
+        }
+    });
+    let gateway = Gateway::builder()
+        .api("u", &in_a_field_of_its_own(&upstream.url(), &provider))
+        .start();
+    let mut wire = raw::plain(&gateway);
+    wire.send(
+        "POST /u/ HTTP/1.1\r\nHost: h\r\nX_Token: own\r\nX-Token: own\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n0\r\nX-Sum: 42\r\nX-Token: own\r\nX_Token: own\r\n\r\n",
+    );
+    assert_eq!(wire.message().expect("a response").status(), 200);
+    let received = upstream.received().concat().to_lowercase();
+    assert!(received.contains("x-sum: 42"), "{received}");
+    assert!(received.contains("x-token: bearer granted-1"), "{received}");
+    assert_eq!(received.matches("token").count(), 1, "{received}");
+}
+
+#[tokio::test]
+async fn it_ends_here_over_http2_as_well() {
+    let (upstream, provider) = (Http2Upstream::start(http2::echo), Provider::start());
+    let url = format!("h2c://{}", upstream.address());
+    let gateway = Gateway::builder()
+        .tls()
+        .config(json!({"http_server_options": {"enable_http2": true}}))
+        .api("u", &in_a_field_of_its_own(&url, &provider))
+        .start();
+    let mut client = raw::http2(&gateway).await;
+    let own = HeaderValue::from_static("own");
+    let named = |names: [&'static str; 3]| {
+        HeaderMap::from_iter(names.map(|name| (HeaderName::from_static(name), own.clone())))
+    };
+    let mut request = Request::post("https://localhost/u/")
+        .body(())
+        .expect("a request");
+    *request.headers_mut() = named(["x-stay", "x-token", "x_token"]);
+    let (response, mut stream) = client.send_request(request, false).expect("it is sent");
+    stream
+        .send_data(Bytes::from_static(b"hello"), false)
+        .expect("it is sent");
+    stream
+        .send_trailers(named(["x-sum", "x-token", "x_token"]))
+        .expect("they are sent");
+    let (parts, body) = response.await.expect("a response").into_parts();
+    let (_, trailers) = http2::read(body).await.expect("a body");
+    assert_eq!(parts.status, 200);
+    let trailers = trailers.expect("trailers");
+    assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-sum"]);
+    let heads = upstream.requests();
+    assert_eq!(heads.len(), 1);
+    assert_eq!(heads[0].headers()["x-stay"], "own");
+    let tokens = heads[0]
+        .headers()
+        .iter()
+        .filter(|(name, _)| name.as_str().ends_with("token"));
+    let tokens: Vec<_> = tokens.map(|(_, value)| value).collect();
+    assert_eq!(tokens, ["Bearer granted-1"]);
 }
 
 /// Recommendation 29: fails closed where the reference goes on without its certificate. RFC 8705, section 2.

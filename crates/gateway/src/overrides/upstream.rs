@@ -52,7 +52,7 @@ pub async fn run<C: Client, U: Upstream>(
     client: &mut C,
     upstream: &mut U,
     patience: Patience,
-    bounds: Bounds,
+    bounds: &Bounds,
     start: Instant,
     deadline: &mut Deadline,
 ) -> Result<Done, Failure> {

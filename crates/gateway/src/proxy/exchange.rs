@@ -18,9 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
-use super::view::ResponseView;
+use super::{forward::without_login_field, view::ResponseView};
 use crate::{
     proxy::{client::ClientError, upstream::UpstreamError},
     timers::{Deadline, Elapsed},
@@ -101,7 +101,7 @@ impl Patience {
 }
 
 /// Bounds of a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Bounds {
     /// Most bytes of a request body, 0 for no bound.
     pub request_body: u64,
@@ -109,6 +109,8 @@ pub struct Bounds {
     pub switch: bool,
     /// A proxy forwards the request, so 407 is about the gateway and no answer to the client.
     pub forwarded: bool,
+    /// The field in which the gateway proves itself: the request's trailers say nothing there.
+    pub login_field: Option<HeaderName>,
 }
 
 /// What came of an exchange that ran to its end.
@@ -163,7 +165,7 @@ pub async fn run<C: Client, U: Upstream>(
     client: &mut C,
     upstream: &mut U,
     patience: Patience,
-    bounds: Bounds,
+    bounds: &Bounds,
     start: Instant,
     deadline: &mut Deadline,
 ) -> Result<Done, Failure> {
@@ -202,7 +204,7 @@ struct Exchange<'e, C, U> {
     client: &'e mut C,
     upstream: &'e mut U,
     patience: Patience,
-    bounds: Bounds,
+    bounds: &'e Bounds,
     start: Instant,
     done: Done,
     /// What the deadline stands for, once it stands for anything.
@@ -350,7 +352,10 @@ impl<C: Client, U: Upstream> Exchange<'_, C, U> {
                     }
                 }
                 Poll::Ready(false) => {
-                    let trailers = self.client.take_trailers().map(|trailers| *trailers);
+                    let mut trailers = self.client.take_trailers().map(|trailers| *trailers);
+                    if let (Some(trailers), Some(own)) = (&mut trailers, &self.bounds.login_field) {
+                        without_login_field(trailers, own);
+                    }
                     self.upstream.end(trailers).map_err(Cause::Upstream)?;
                     self.done.request_ended = true;
                     return self.upstream.poll_flush(cx).map_err(Cause::Upstream);

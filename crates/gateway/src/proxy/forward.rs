@@ -39,9 +39,10 @@ pub struct UpstreamRequest<'a> {
     pub path: &'a str,
     /// Query for the upstream.
     pub query: Option<&'a str>,
-    /// Fields that must not travel on: one that named the version, those of credentials, and the one in which
-    /// the gateway proves itself.
-    pub drop_fields: [Option<&'a str>; 5],
+    /// Fields that must not travel on: one that named the version, and those of credentials.
+    pub drop_fields: [Option<&'a str>; 4],
+    /// The one in which the gateway proves itself; nobody else says anything there.
+    pub login_field: Option<&'a str>,
     /// Cookies that must not.
     pub drop_cookies: [Option<&'a str>; 2],
     /// The protocol switch the client asked for and the gateway allows.
@@ -147,6 +148,7 @@ impl UpstreamRequest<'_> {
             let ends_here = is_hop_by_hop(name)
                 || replaced_on_the_way(name)
                 || claims_identity(name)
+                || self.login_field.is_some_and(|own| passes_for(name, own))
                 || named
                     .iter()
                     .any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
@@ -307,15 +309,24 @@ pub fn forwardable_trailers(mut trailers: HeaderMap) -> HeaderMap {
     ] {
         trailers.remove(name);
     }
-    let claims: Vec<HeaderName> = trailers
+    remove(&mut trailers, claims_identity);
+    trailers
+}
+
+/// Removes from trailers what an upstream may take for the field in which the gateway proves itself.
+pub fn without_login_field(trailers: &mut HeaderMap, own: &HeaderName) {
+    remove(trailers, |name| passes_for(name, own.as_str()));
+}
+
+fn remove(fields: &mut HeaderMap, ends_here: impl Fn(&str) -> bool) {
+    let ending: Vec<HeaderName> = fields
         .keys()
-        .filter(|name| claims_identity(name.as_str()))
+        .filter(|name| ends_here(name.as_str()))
         .cloned()
         .collect();
-    for name in claims {
-        trailers.remove(name);
+    for name in ending {
+        fields.remove(name);
     }
-    trailers
 }
 
 fn each_response_field(head: &ResponseHead<'_>, each: &mut dyn FnMut(&str, &[u8])) {
@@ -381,15 +392,20 @@ fn replaced_on_the_way(name: &str) -> bool {
     }
 }
 
-/// Whether a field says by its name who a client is: only the gateway says that. An underscore counts as
-/// a hyphen, since many an upstream does not tell them apart.
+/// Whether a field says by its name who a client is: only the gateway says that.
 fn claims_identity(name: &str) -> bool {
-    identity::FIELDS.iter().any(|field| {
-        field.len() == name.len()
-            && field.bytes().zip(name.bytes()).all(|(field, byte)| {
-                field == byte.to_ascii_lowercase() || (field == b'-' && byte == b'_')
-            })
-    })
+    identity::FIELDS.iter().any(|field| passes_for(name, field))
+}
+
+/// Whether an upstream may take a field of this name for `field`. An underscore counts as a hyphen, since many
+/// an upstream does not tell them apart.
+fn passes_for(name: &str, field: &str) -> bool {
+    let plain = |byte: u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    let pairs = || name.bytes().zip(field.bytes());
+    name.len() == field.len() && pairs().all(|(name, field)| plain(name) == plain(field))
 }
 
 /// Fields that `Connection` declares to be about one hop. Allocates only when there are any.
@@ -429,84 +445,4 @@ fn append(fields: &mut HeaderMap, name: &str, value: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http1::head;
-
-    fn forwarded(text: &str) -> String {
-        let mut space = head::field_space();
-        let limits = head::HeadLimits {
-            bytes: 4096,
-            fields: 64,
-        };
-        let head = head::request(text.as_bytes(), limits, &mut space)
-            .expect("valid")
-            .expect("complete");
-        let view = RequestView {
-            method: head.method,
-            host: head.host,
-            path: head.path,
-            query: head.query,
-            fields: &head.fields,
-            framing: head.framing,
-            upgrade: head.upgrade,
-            protocol: "HTTP/1.1",
-        };
-        let address = std::net::IpAddr::from([192, 0, 2, 7]);
-        let peer = Peer {
-            address,
-            address_text: "192.0.2.7".into(),
-            tls: None,
-            client: None,
-            listener: 0,
-        };
-        let request = UpstreamRequest {
-            view: &view,
-            peer: &peer,
-            identity: ClientIdentity::default(),
-            scheme: "http",
-            host: "up:1",
-            forwarder: None,
-            path: "/p",
-            query: view.query,
-            drop_fields: [None; 5],
-            drop_cookies: [None; 2],
-            upgrade: None,
-            close: false,
-        };
-        let mut out = Vec::new();
-        request.write_http1(&mut out);
-        String::from_utf8(out).expect("text")
-    }
-
-    #[test]
-    fn fields_about_one_hop_and_those_named_by_connection_end_here() {
-        let out = forwarded(
-            "GET /x?q HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, X-Secret\r\nX-Secret: 1\r\nKeep-Alive: 5\r\nTE: gzip\r\nUpgrade: h2c\r\nProxy-Authorization: x\r\nX-Stay: yes\r\n\r\n",
-        );
-        assert_eq!(
-            out,
-            "GET /p?q HTTP/1.1\r\nHost: up:1\r\nX-Stay: yes\r\nx-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: http\r\nx-forwarded-host: h\r\n\r\n"
-        );
-    }
-
-    #[test]
-    fn the_forwarding_chain_is_continued_and_claims_about_it_are_replaced() {
-        let out = forwarded(
-            "POST / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nx-forwarded-host: evil\r\n\r\n",
-        );
-        assert!(
-            out.contains("x-forwarded-for: 1.1.1.1, 192.0.2.7\r\n"),
-            "{out}"
-        );
-        assert!(
-            out.contains("x-forwarded-proto: http\r\n") && !out.contains("https"),
-            "{out}"
-        );
-        assert!(
-            out.contains("x-forwarded-host: h\r\n") && !out.contains("evil"),
-            "{out}"
-        );
-        assert!(out.contains("Content-Length: 0\r\n"), "{out}");
-    }
-}
+mod tests;

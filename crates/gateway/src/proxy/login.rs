@@ -77,8 +77,8 @@ impl Login {
     }
 
     /// The name of its field.
-    pub fn header(&self) -> &str {
-        self.header.as_str()
+    pub fn header(&self) -> &HeaderName {
+        &self.header
     }
 }
 

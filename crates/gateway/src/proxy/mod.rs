@@ -118,7 +118,7 @@ async fn send<C: Client>(
             Connection::Http1(mut upstream, made) => {
                 upstream.begin(job.head.data(), job.framing, job.head_request);
                 let outcome =
-                    exchanged(job, client, &mut *upstream, job.bounds, start, deadline).await;
+                    exchanged(job, client, &mut *upstream, &job.bounds, start, deadline).await;
                 match &outcome {
                     Ok(done) if done.switched => {
                         record.done(done);
@@ -210,9 +210,9 @@ async fn over_http2<C: Client>(
     // HTTP/2 knows no such switch.
     let bounds = Bounds {
         switch: false,
-        ..job.bounds
+        ..job.bounds.clone()
     };
-    Ok(exchanged(job, client, &mut upstream, bounds, start, deadline).await)
+    Ok(exchanged(job, client, &mut upstream, &bounds, start, deadline).await)
 }
 
 /// One exchange, its errors judged where there are rules for them.
@@ -220,7 +220,7 @@ async fn exchanged<C: Client, U: exchange::Upstream>(
     job: &Job,
     client: &mut C,
     upstream: &mut U,
-    bounds: Bounds,
+    bounds: &Bounds,
     start: Instant,
     deadline: &mut Deadline,
 ) -> Result<Done, Failure> {

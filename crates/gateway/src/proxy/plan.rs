@@ -7,6 +7,7 @@
 
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc};
 
+use http::HeaderName;
 use portcullis_apidef::{Authentication, Bearer, ClientIdentity, Places};
 use portcullis_policy::{
     Answer as RouteAnswer, Cleaning, VersionDecision, VersionFacts, VersionStrip, clean_path,
@@ -274,6 +275,7 @@ pub fn plan(
         Some(switching) if switch => switching,
         _ => endpoint,
     };
+    let login_field = api.login.as_deref().map(Login::header);
     let request = UpstreamRequest {
         view,
         peer,
@@ -307,8 +309,8 @@ pub fn plan(
             strip.fields[0],
             strip.fields[1],
             strip.fields[2],
-            api.login.as_deref().map(Login::header),
         ],
+        login_field: login_field.map(HeaderName::as_str),
         drop_cookies: strip.cookies,
         upgrade: view.upgrade.filter(|_| switch),
         close: settings.upstream_close,
@@ -348,6 +350,7 @@ pub fn plan(
         bounds: Bounds {
             switch,
             forwarded: endpoint.way.forwarder().is_some(),
+            login_field: login_field.cloned(),
             request_body: settings.max_request_body,
         },
         style,
