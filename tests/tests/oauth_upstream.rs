@@ -161,6 +161,58 @@ fn a_token_that_is_good_outlives_an_outage_of_its_provider() {
     eventually("its time is over", || gateway.get("/u/").status == 500);
 }
 
+/// Any client may have an upstream answer 401 by what else it sends.
+#[test]
+fn a_token_that_an_upstream_answers_with_401_is_used_until_there_is_another() {
+    let upstream = Upstream::start(|talk| {
+        while talk.request().is_some() {
+            talk.send("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let provider = Provider::start();
+    let definition = with_token("u", &upstream.url(), &provider.url("/token"), json!({}));
+    let gateway = Gateway::builder().api("u", &definition).start();
+    gateway.get("/u/").expect(401);
+    provider.answer_instead("503 No", "");
+    eventually("it is to be renewed and cannot be", || {
+        gateway.get("/u/").expect(401);
+        gateway.log().text().contains("cannot be renewed")
+    });
+    gateway.get("/u/").expect(401);
+    provider.recover();
+    eventually("it is renewed", || {
+        gateway.get("/u/").expect(401);
+        upstream.received().concat().contains("Bearer granted-2")
+    });
+}
+
+#[test]
+fn a_provider_that_is_silent_is_no_upstream_that_is_late() {
+    let (echo, provider) = (Echo::start("up"), Provider::start());
+    let definition = with(
+        with_token(
+            "u",
+            &echo.url(),
+            &provider.url("/token?secret=1"),
+            json!({}),
+        ),
+        json!({"version_data": {"versions": {"Default": {
+            "use_extended_paths": true,
+            "extended_paths": {"hard_timeouts": [{"path": "/x", "method": "GET", "timeout": 1}]},
+        }}}}),
+    );
+    let gateway = Gateway::builder().api("u", &definition).start();
+    provider.fall_silent();
+    let answer = gateway.get("/u/x").expect(500);
+    assert_eq!(error_of(&answer), PROBLEM);
+    let line = gateway.wait_log("in the time that the request may take");
+    let place = format!(
+        "upstream_auth.oauth.client_credentials.token_url ({})",
+        provider.server().address()
+    );
+    assert!(line.contains(&place) && !line.contains("secret"), "{line}");
+}
+
 /// A definition whose upstream is shown a token in `X-Token`.
 fn in_a_field_of_its_own(url: &str, provider: &Provider) -> Value {
     let more = json!({"header": {"enabled": true, "name": "X-Token"}});

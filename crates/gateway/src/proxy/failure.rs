@@ -16,7 +16,7 @@ pub enum Outage {
     Failed(UpstreamError),
     /// It took too long.
     Timeout,
-    /// There is no token to show it, and why; nothing was sent.
+    /// There is no token to show it, whose endpoint and why; nothing was sent.
     NoToken(Arc<str>),
 }
 
@@ -138,7 +138,7 @@ impl std::fmt::Display for Outage {
             Self::Timeout => f.write_str("timeout awaiting response headers"),
             Self::NoToken(why) => write!(
                 f,
-                "no access token for the upstream could be had from its token endpoint, and nothing is sent without: {why}"
+                "no access token for the upstream could be had, and nothing is sent without: {why}"
             ),
         }
     }

@@ -137,7 +137,10 @@ async fn obtained(
         Some(total) => {
             let left = total.saturating_sub(start.elapsed());
             let in_time = worker.timers.within(left, obtaining).await;
-            in_time.map_err(|_| Outage::Timeout)?
+            // The upstream was not even called.
+            in_time.unwrap_or_else(|_| {
+                Err(source.told("there was no answer in the time that the request may take"))
+            })
         }
     };
     obtained.map_err(Outage::NoToken)

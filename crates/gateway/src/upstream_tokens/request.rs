@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - The client's name and secret go into the field that every server has to take (section 2.3.1); into the
-//!   body only after a server did not take them there. A client without a secret names itself in the body: its
-//!   certificate proves it (RFC 8705, section 2).
+//!   body only after a server did not take them there and may look for them elsewhere. A client without a secret
+//!   names itself in the body: its certificate proves it (RFC 8705, section 2).
 //! - Messages hold nothing of what was sent, and of an answer only its status and the code of its error.
 
 use std::time::Duration;
@@ -35,6 +35,16 @@ pub struct Granted {
     pub lifetime: Option<Duration>,
 }
 
+/// Why no token was granted.
+#[derive(Debug)]
+pub struct Denial {
+    /// In words.
+    pub why: String,
+    /// The server knows what was asked and will not have it, so that asking again helps only once something
+    /// was changed.
+    pub is_final: bool,
+}
+
 /// Asks for a token. `in_body` remembers where the server takes the client's name and secret.
 ///
 /// # Errors
@@ -43,7 +53,7 @@ pub async fn ask(
     client: &Client,
     request: &TokenRequest,
     in_body: &mut bool,
-) -> Result<Granted, String> {
+) -> Result<Granted, Denial> {
     let both = !request.client_secret.is_empty();
     let answer = call(client, request, *in_body || !both).await?;
     if !both || *in_body || !is_unknown_client(&answer) {
@@ -55,7 +65,7 @@ pub async fn ask(
     Ok(granted)
 }
 
-async fn call(client: &Client, request: &TokenRequest, in_body: bool) -> Result<Answer, String> {
+async fn call(client: &Client, request: &TokenRequest, in_body: bool) -> Result<Answer, Denial> {
     let secret = request.client_secret.reveal();
     let mut call = Request::post(request.url.reveal())
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -71,8 +81,21 @@ async fn call(client: &Client, request: &TokenRequest, in_body: bool) -> Result<
     }
     let call = call
         .body(Bytes::from(form(request, in_body)))
-        .map_err(|_| "its address is no URL that can be called".to_owned())?;
-    client.call(call).await.map_err(|why| why.to_string())
+        .map_err(|_| Denial::of("its address is no URL that can be called"))?;
+    client
+        .call(call)
+        .await
+        .map_err(|why| Denial::of(why.to_string()))
+}
+
+impl Denial {
+    /// It may be granted another time.
+    fn of(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            is_final: false,
+        }
+    }
 }
 
 /// What is asked for, and with `in_body` by whom.
@@ -103,25 +126,43 @@ fn form(request: &TokenRequest, in_body: bool) -> String {
 
 /// Whether a server may know the client by another way of telling (RFC 6749, section 5.2).
 fn is_unknown_client(answer: &Answer) -> bool {
-    matches!(
-        answer.status,
-        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
-    )
+    match answer.status {
+        StatusCode::UNAUTHORIZED => true,
+        // Some say it so. Whatever else is wrong is so wherever the secret stands.
+        StatusCode::BAD_REQUEST => matches!(
+            code(&body(answer)),
+            Some("invalid_client" | "invalid_request")
+        ),
+        _ => false,
+    }
+}
+
+fn body(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).unwrap_or_default()
+}
+
+/// The code of an error, where it can be shown.
+fn code(body: &Value) -> Option<&str> {
+    let code = body.get("error")?.as_str()?;
+    let is_word = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    is_word.then_some(code)
 }
 
 /// What an answer grants (RFC 6749, section 5.1).
-fn granted(answer: &Answer) -> Result<Granted, String> {
-    let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
-    let member = |name: &str| body.as_ref().and_then(|body| body.get(name));
+fn granted(answer: &Answer) -> Result<Granted, Denial> {
+    let body = body(answer);
+    let member = |name: &str| body.get(name);
     if answer.status != StatusCode::OK {
-        let code = member("error").and_then(Value::as_str);
-        let code = code.filter(|code| {
-            code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        });
         let status = answer.status.as_u16();
-        return Err(match code {
-            Some(code) => format!("it answers {status} ({code})"),
-            None => format!("it answers {status}"),
+        return Err(Denial {
+            why: match code(&body) {
+                Some(code) => format!("it answers {status} ({code})"),
+                None => format!("it answers {status}"),
+            },
+            is_final: matches!(
+                answer.status,
+                StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
+            ),
         });
     }
     let token = member("access_token").and_then(Value::as_str);
@@ -129,33 +170,44 @@ fn granted(answer: &Answer) -> Result<Granted, String> {
         !token.is_empty() && token.len() <= LONGEST && token.bytes().all(|b| b.is_ascii_graphic())
     });
     let Some(token) = token else {
-        return Err(
-            "it answers without an `access_token` that a field may have (RFC 6749, section 5.1)"
-                .to_owned(),
-        );
+        return Err(Denial::of(
+            "it answers without an `access_token` that a field may have (RFC 6749, section 5.1)",
+        ));
     };
     match member("token_type").map(Value::as_str) {
         None => {}
         Some(Some(kind)) if kind.eq_ignore_ascii_case("bearer") => {}
         Some(_) => {
-            return Err("its token is of another type than Bearer, and cannot be shown".to_owned());
+            return Err(Denial::of(
+                "its token is of another type than Bearer, and cannot be shown",
+            ));
         }
     }
     let mut field = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| "its token fits into no field".to_owned())?;
+        .map_err(|_| Denial::of("its token fits into no field"))?;
     field.set_sensitive(true);
-    let lifetime = match member("expires_in") {
-        None | Some(Value::Null) => None,
-        // Some servers write numbers as text.
-        Some(Value::String(text)) => Some(text.parse::<f64>().unwrap_or(0.0)),
-        Some(value) => Some(value.as_f64().unwrap_or(0.0)),
-    };
+    let lifetime = member("expires_in").and_then(seconds);
+    if lifetime.is_some_and(|seconds| seconds <= 0.0) {
+        return Err(Denial::of(
+            "it grants a token that is over already (`expires_in` is not above 0)",
+        ));
+    }
     Ok(Granted {
         field,
         lifetime: lifetime.map(|seconds| {
-            Duration::try_from_secs_f64(seconds.max(0.0)).map_or(MOST, |time| time.min(MOST))
+            Duration::try_from_secs_f64(seconds).map_or(MOST, |time| time.min(MOST))
         }),
     })
+}
+
+/// A number of seconds; `None` for what is none.
+fn seconds(value: &Value) -> Option<f64> {
+    let number: f64 = match value {
+        // Some servers write numbers as text.
+        Value::String(text) => text.trim().parse().ok()?,
+        value => value.as_f64()?,
+    };
+    number.is_finite().then_some(number)
 }
 
 #[cfg(test)]
@@ -185,8 +237,10 @@ mod tests {
                 json!({"token_type": "Bearer", "expires_in": "60"}),
                 seconds(60),
             ),
-            (json!({"expires_in": -1}), seconds(0)),
-            (json!({"expires_in": "soon"}), seconds(0)),
+            (json!({"expires_in": "soon"}), None),
+            (json!({"expires_in": "NaN"}), None),
+            (json!({"expires_in": [60]}), None),
+            (json!({"expires_in": null}), None),
             (json!({"expires_in": 1e300}), Some(MOST)),
             (json!({}), None),
         ] {
@@ -233,9 +287,38 @@ mod tests {
                 json!({"access_token": "a", "token_type": "DPoP"}),
                 "another type than Bearer",
             ),
+            (
+                200,
+                json!({"access_token": "a", "expires_in": 0}),
+                "over already",
+            ),
+            (
+                200,
+                json!({"access_token": "a", "expires_in": "-1"}),
+                "over already",
+            ),
         ] {
-            let why = granted(&answer(status, &body)).expect_err("none");
+            let denial = granted(&answer(status, &body)).expect_err("none");
+            let why = denial.why;
             assert!(why.contains(said) && !why.contains("secret"), "{why}");
+            assert_eq!(denial.is_final, status == 400, "{why}");
+        }
+        assert!(granted(&answer(401, &json!({}))).is_err_and(|denial| denial.is_final));
+    }
+
+    #[test]
+    fn the_secret_goes_into_the_body_for_servers_alone_that_may_look_for_it_there() {
+        for (status, body, again) in [
+            (401, json!({}), true),
+            (400, json!({"error": "invalid_client"}), true),
+            (400, json!({"error": "invalid_request"}), true),
+            (400, json!({"error": "invalid_scope"}), false),
+            (400, json!({"error": "unauthorized_client"}), false),
+            (400, json!({}), false),
+            (403, json!({"error": "invalid_client"}), false),
+            (503, json!({}), false),
+        ] {
+            assert_eq!(is_unknown_client(&answer(status, &body)), again, "{body}");
         }
     }
 }
