@@ -186,6 +186,31 @@ fn a_token_that_an_upstream_answers_with_401_is_used_until_there_is_another() {
     });
 }
 
+/// What came of a breaker is decided by its upstream alone.
+#[test]
+fn a_provider_that_is_away_opens_no_breaker_of_the_upstream() {
+    let (echo, provider) = (Echo::start("up"), Provider::start());
+    let breaker = json!({"path": "/x", "method": "GET", "threshold_percent": 0.5, "samples": 2,
+        "return_to_service_after": 3600, "disable_half_open_state": true});
+    let definition = with(
+        with_token("u", &echo.url(), &provider.url("/token"), json!({})),
+        json!({"version_data": {"versions": {"Default": {
+            "use_extended_paths": true, "extended_paths": {"circuit_breakers": [breaker]},
+        }}}}),
+    );
+    let gateway = Gateway::builder().api("u", &definition).start();
+    provider.answer_instead("503 No", "");
+    for _ in 0..6 {
+        gateway.get("/u/x").expect(500);
+    }
+    provider.recover();
+    eventually("there is a token", || match gateway.get("/u/x").status {
+        200 => true,
+        500 => false,
+        status => panic!("the breaker is open: {status}"),
+    });
+}
+
 #[test]
 fn a_provider_that_is_silent_is_no_upstream_that_is_late() {
     let (echo, provider) = (Echo::start("up"), Provider::start());

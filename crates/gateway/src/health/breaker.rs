@@ -317,6 +317,18 @@ mod tests {
     }
 
     #[test]
+    fn a_request_let_through_that_tells_nothing_holds_up_the_next_one_no_longer_than_a_failure() {
+        let breaker = breaker(0.0, 1, true);
+        breaker.note_at(at(0), Closed, true);
+        assert_eq!(breaker.admit_at(at(1)), Some(Probe));
+        // Nothing is said of that one.
+        assert!(!breaker.admits(Duration::from_millis(1_499)));
+        assert_eq!(breaker.admit_at(Duration::from_millis(1_500)), Some(Probe));
+        breaker.note_at(at(2), Probe, false);
+        assert_eq!(breaker.admit_at(at(2)), Some(Closed));
+    }
+
+    #[test]
     fn many_threads_open_it_once_and_one_of_them_is_let_through() {
         let breaker = Arc::new(breaker(0.5, 100, true));
         let through = Arc::new(AtomicUsize::new(0));

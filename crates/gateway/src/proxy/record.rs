@@ -196,10 +196,11 @@ impl Record {
     }
 
     /// Whether the upstream failed, as breakers see it: it could not be spoken to, or answered 5xx. None where
-    /// nothing can be said, because the client was the one.
+    /// nothing can be said, because the client was the one, or nothing was sent for want of a token. A breaker that
+    /// let it through to see lets the next one through as soon as after a failure.
     pub fn upstream_failed(&self) -> Option<bool> {
         match self.flag {
-            Some(ResponseFlag::ClientDisconnected) => None,
+            Some(ResponseFlag::ClientDisconnected | ResponseFlag::NoUpstreamToken) => None,
             Some(_) => Some(true),
             None => (self.upstream_status > 0).then_some(false),
         }
