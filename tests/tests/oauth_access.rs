@@ -14,6 +14,7 @@ use portcullis_tests::{
     mtls::{Outcome, authority, call, issued, self_signed},
     oauth::{CLIENT, CLIENT_SECRET, Provider, introspecting},
     ports::free_port,
+    raw,
     wait::eventually,
 };
 use serde_json::{Value, json};
@@ -105,7 +106,7 @@ fn an_answer_is_remembered_for_its_time_by_all_workers_and_asked_for_once_by_man
 fn the_end_of_a_token_counts_at_every_request_however_long_answers_are_remembered() {
     let (echo, provider) = (Echo::start("up"), Provider::start());
     let gateway = builder(&echo, &provider, remembering(600)).start();
-    provider.vouch("short", json!({"sub": "anna", "exp": now() + 3}));
+    provider.vouch("short", json!({"sub": "anna", "exp": now() + 6}));
     call_with(&gateway, "short").expect(200);
     eventually("its time is over", || {
         call_with(&gateway, "short").status != 200
@@ -154,12 +155,15 @@ fn an_issuer_that_does_not_say_that_a_token_is_good_lets_nobody_in_and_the_log_s
         provider.answer_instead(status, body);
         let mark = gateway.log().mark();
         let token = format!("secret-token-{number}");
-        assert_eq!(
-            refused(&gateway, &token),
-            (500, FAILED.to_owned()),
-            "{status} {body}"
-        );
-        gateway.log().wait_since(mark, said);
+        // An issuer that was away a moment ago is not asked, and nothing is told twice at once.
+        eventually(said, || {
+            assert_eq!(
+                refused(&gateway, &token),
+                (500, FAILED.to_owned()),
+                "{status} {body}"
+            );
+            gateway.log().since(mark).contains(said)
+        });
     }
     provider.recover();
     provider.vouch("nobody", json!({"username": "anna"}));
@@ -173,6 +177,48 @@ fn an_issuer_that_does_not_say_that_a_token_is_good_lets_nobody_in_and_the_log_s
     for secret in ["secret-token", CLIENT_SECRET, "a+secret"] {
         assert!(!log.contains(secret), "{secret} in the log");
     }
+}
+
+#[test]
+fn an_issuer_that_is_away_is_told_of_as_often_as_it_is_asked_however_many_tokens_are_made_up() {
+    let (echo, provider) = (Echo::start("up"), Provider::start());
+    let gateway = builder(&echo, &provider, json!({})).start();
+    provider.answer_instead("503 No", "");
+    let tokens = 50;
+    for number in 0..tokens {
+        let token = format!("made-up-{number}");
+        assert_eq!(refused(&gateway, &token), (500, FAILED.to_owned()));
+    }
+    let asked = provider.forms().len();
+    assert!(asked < tokens, "{asked} questions in vain");
+    let lines = || gateway.log().text().matches("it answers 503").count();
+    eventually("each is told of", || lines() == asked);
+    provider.recover();
+    provider.vouch("opaque", json!({"sub": "anna"}));
+    eventually("it is asked again", || {
+        call_with(&gateway, "opaque").status == 200
+    });
+}
+
+#[test]
+fn an_issuer_that_is_silent_holds_up_no_other_s_tokens_and_is_asked_by_few_at_once() {
+    let (echo, silent, other) = (Echo::start("up"), Provider::start(), Provider::start());
+    silent.fall_silent();
+    other.vouch("opaque", json!({"sub": "anna"}));
+    let own = introspecting("p", &echo.url(), &other.url("/introspect"), json!({}));
+    let gateway = builder(&echo, &silent, json!({})).api("p", &own).start();
+    let waiting: Vec<_> = (0..80)
+        .map(|number| {
+            let mut wire = raw::plain(&gateway);
+            let field = format!("Authorization: Bearer made-up-{number}");
+            wire.send(raw::get("/o/", &[&field]));
+            wire
+        })
+        .collect();
+    gateway.wait_log("too many questions to it are open already");
+    gateway.call("/p/", "opaque").expect(200);
+    eventually("some are asked", || silent.forms().len() == 16);
+    drop(waiting);
 }
 
 /// OUT-110 and OUT-111 for introspection: recommendation 29.

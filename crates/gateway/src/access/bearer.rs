@@ -14,6 +14,7 @@ use super::{
     jwt::{BearerProblem, Judged, Remembered, Verified, Verifier},
     live::LiveSession,
     refusal::Refused,
+    window::Millis,
 };
 use crate::{clients::unix_now, proxy::view::RequestView, snapshot::RunningApi, worker::Worker};
 
@@ -92,13 +93,19 @@ pub(super) async fn asked(
             session(verifier, &verified, leaf)
         }
         (Judged::Refused(problem), _) => Err(refused(verifier, problem)),
-        // It was good a moment ago, and nobody can say that it is not.
-        (Judged::Away, Some(verified)) => {
-            access.is_good_enough(&verified);
-            session(verifier, &verified, leaf)
-        }
-        (Judged::Away, None) => Err(Refused::StoreAway),
+        (Judged::Away, before) => match meanwhile(before, access.now()) {
+            Some(verified) => {
+                access.is_good_enough(&verified);
+                session(verifier, &verified, leaf)
+            }
+            None => Err(Refused::StoreAway),
+        },
     }
+}
+
+/// What was good a moment ago, when nobody can say that it is not. What an issuer said may be over by now.
+pub(super) fn meanwhile(before: Option<Arc<Verified>>, now: Millis) -> Option<Arc<Verified>> {
+    before.filter(|verified| !verified.is_over(now))
 }
 
 fn session(

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis_apidef::{Basic, policies::PolicySet, session::SecretText};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::{
     Access, Lookup, PAUSE,
@@ -24,6 +24,16 @@ pub struct AccessLink {
     runtime: Handle,
     memory: Memory,
     tokens: jwt::Memory,
+}
+
+/// Ends a task with the request that waits for it.
+struct EndsWithRequest(AbortHandle);
+
+impl Drop for EndsWithRequest {
+    fn drop(&mut self) {
+        // One that is over does not notice.
+        self.0.abort();
+    }
 }
 
 impl AccessLink {
@@ -177,18 +187,22 @@ impl AccessLink {
         verified.session.not_before(self.now() + PAUSE);
     }
 
-    /// Whether a token is good, which only the control side can tell.
+    /// Whether a token is good, which only the control side can tell. An issuer is asked no longer than the
+    /// request waits; what is fetched for many goes on without it.
     pub(super) async fn judge(
         &self,
         verifier: &Arc<Verifier>,
         token: &str,
         policies: &Arc<PolicySet>,
     ) -> Judged {
+        let for_one = verifier.asks_issuer();
         let (access, verifier) = (self.access.clone(), verifier.clone());
         let (token, policies) = (token.to_owned(), policies.clone());
         let work = async move { access.judge(&verifier, &token, &policies).await };
+        let judging = self.runtime.spawn(work);
+        let _ends = for_one.then(|| EndsWithRequest(judging.abort_handle()));
         // A defect there must not let anybody in.
-        self.runtime.spawn(work).await.unwrap_or(Judged::Away)
+        judging.await.unwrap_or(Judged::Away)
     }
 
     pub(super) async fn find(

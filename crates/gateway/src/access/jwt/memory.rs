@@ -55,7 +55,7 @@ pub enum Remembered {
 
 impl Verified {
     /// Whether nothing is known any more until its issuer is asked.
-    fn is_over(&self, now: Millis) -> bool {
+    pub fn is_over(&self, now: Millis) -> bool {
         self.ask_at.is_some_and(|at| now >= at)
     }
 

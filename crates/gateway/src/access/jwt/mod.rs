@@ -7,6 +7,7 @@
 //! jws, key   a token taken apart, and its signature verified
 //! jwk        published keys      published  fetched, remembered, renewed      fetch  how
 //! claims     what a token says, and what it has to say
+//! introspection  issuers that are asked     line  how many at once, and when not
 //! grant      whose it is, and which policies it brings
 //! ties       which sessions in use hang on which key, certificate or key set
 //! refusal    what is told
@@ -36,6 +37,7 @@ mod judge;
 mod jwk;
 mod jws;
 mod key;
+mod line;
 mod memory;
 mod offline;
 mod published;
@@ -49,13 +51,16 @@ use portcullis_apidef::{
 };
 use portcullis_pki::Reference;
 
-use self::key::{VerificationKey, from_base64};
 pub use self::{
     grant::Grant,
     judge::{Judge, Judged},
     memory::{Memory, Remembered, Verified},
     offline::signed_claims,
     refusal::BearerProblem,
+};
+use self::{
+    key::{VerificationKey, from_base64},
+    line::Line,
 };
 
 /// Bytes of a secret below which it can be guessed (RFC 7518, section 3.2).
@@ -71,6 +76,8 @@ pub struct Verifier {
     org: String,
     api: String,
     keys: Keys,
+    /// Those who wait for its issuer.
+    line: Line,
 }
 
 /// Where the keys are.
@@ -116,6 +123,7 @@ impl Verifier {
             org: api.org_id.clone(),
             api: api.id.clone(),
             keys,
+            line: Line::new(),
         })
     }
 
@@ -151,6 +159,11 @@ impl Verifier {
             },
             Bearer::Jwt(_) => None,
         }
+    }
+
+    /// Whether somebody is asked about each token.
+    pub fn asks_issuer(&self) -> bool {
+        self.issuer().is_some()
     }
 
     /// Whether its tokens are access tokens of an OAuth provider.

@@ -133,6 +133,7 @@ fn a_secret_that_can_be_guessed_is_advised_against() {
             org: String::new(),
             api: String::new(),
             keys,
+            line: Line::new(),
         };
         verifier.advice()
     };
