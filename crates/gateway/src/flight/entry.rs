@@ -124,11 +124,11 @@ impl Entry {
         self
     }
 
-    /// Of a request to a host and a path without its query.
+    /// Of a request to a host, empty where it is not known any more, and a path without its query.
     #[must_use]
     pub fn of_request(mut self, host: &str, path: &str) -> Self {
         let path = path.split(['?', '#']).next().unwrap_or_default();
-        self.host = Some(cut(host));
+        self.host = (!host.is_empty()).then(|| cut(host));
         self.path = Some(cut(path));
         self
     }

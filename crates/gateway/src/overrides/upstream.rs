@@ -374,7 +374,7 @@ mod tests {
         };
         timed(|start, mut deadline| async move {
             let deadline = &mut deadline;
-            run(judge, client, &mut upstream, BRIEF, FREE, start, deadline).await
+            run(judge, client, &mut upstream, BRIEF, &FREE, start, deadline).await
         })
     }
 

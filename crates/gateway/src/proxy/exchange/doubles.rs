@@ -162,6 +162,7 @@ pub const FREE: Bounds = Bounds {
     request_body: 0,
     switch: false,
     forwarded: false,
+    login_field: None,
 };
 
 /// Runs `work` where deadlines pass.

@@ -19,7 +19,7 @@ fn run_with(
             &mut client,
             &mut upstream,
             patience,
-            FREE,
+            &FREE,
             start,
             &mut deadline,
         )
